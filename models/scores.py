@@ -1,0 +1,91 @@
+"""From a model's output vector to what is shown: the best few classes, each with its score. Arithmetic only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.labels import Labels
+from models.recipe import Quantisation
+
+ScoreKind = Literal["probabilities", "logits"]
+Scores = npt.NDArray[Any]
+"""A model's output for one picture: (classes,), integers as the model gives them, or floats."""
+
+
+class Prediction(NamedTuple):
+    index: int
+    label: str
+    score: float  # 0 to 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a score vector; one for a run, so that the loop has nothing to decide."""
+
+    labels: Labels
+    quantisation: Quantisation = Quantisation()
+    kind: ScoreKind = "probabilities"
+    top_k: int = 5
+    threshold: float = 0.0
+
+    def top(self, scores: Scores) -> tuple[Prediction, ...]:
+        """The best classes, best first; equal scores in order of index.
+
+        Scores of zero and the background class are left out: a quantised soft-max has a handful of non-zero
+        entries, and what would fill the rest of a top-5 is chance.
+        """
+        if self.kind == "logits":
+            scores, scale, zero_point = softmax(self.real(scores)), 1.0, 0
+        elif self.quantised(scores):
+            scale, zero_point = self.quantisation.scale, self.quantisation.zero_point
+        else:
+            scale, zero_point = 1.0, 0
+        # Wider than the model's own integers: uint8 minus a zero point wraps round.
+        best = best_indices(scores, min(len(scores), self.top_k + 1))
+        found = []
+        for index in best.tolist():
+            score = scale * (scores[index].item() - zero_point)
+            if score > 0 and score >= self.threshold and index != self.labels.background:
+                found.append(Prediction(index, self.labels.names[index], score))
+        return tuple(found[: self.top_k])
+
+    def real(self, scores: Scores) -> npt.NDArray[np.float64]:
+        """Scores as real numbers."""
+        if not self.quantised(scores):
+            return scores.astype(np.float64)
+        return self.quantisation.scale * (scores.astype(np.float64) - self.quantisation.zero_point)
+
+    def quantised(self, scores: Scores) -> bool:
+        return bool(np.issubdtype(scores.dtype, np.integer)) and self.quantisation.scale != 0
+
+
+def best_indices(scores: Scores, count: int) -> npt.NDArray[np.intp]:
+    """Indices of the `count` largest scores, largest first, ties by index, also across the cut."""
+    cut = np.partition(scores, len(scores) - count)[len(scores) - count]
+    candidates = np.flatnonzero(scores >= cut)
+    order = np.lexsort((candidates, -scores[candidates].astype(np.float64)))
+    return candidates[order[:count]]
+
+
+def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
+
+
+class Smoother:
+    """Exponential moving average over score vectors: `weight` 0 is off, 0.9 is slow."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.average: npt.NDArray[np.float64] | None = None
+
+    def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if self.average is None:
+            self.average = scores
+        else:
+            self.average = self.weight * self.average + (1 - self.weight) * scores
+        return self.average
