@@ -1,0 +1,8 @@
+"""How a model is run. One file is one backend; only that file imports its library, and only when it is chosen."""
+
+from __future__ import annotations
+
+from backends.base import Backend, BackendFacts, BackendUnavailable, ModelToRun
+from backends.table import BACKENDS, load_backend
+
+__all__ = ["BACKENDS", "Backend", "BackendFacts", "BackendUnavailable", "ModelToRun", "load_backend"]

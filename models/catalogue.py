@@ -33,7 +33,11 @@ class ModelSpec:
     scores: ScoreKind = "probabilities"
 
 
-IMAGENET_LABELS = ModelFile("imagenet/labels.txt", 0, "")
+IMAGENET_LABELS = ModelFile(
+    "imagenet/labels.txt",
+    31_675,
+    "acf75ef0abe89694b19056e0796401068b459c457baa30335f240c7692857355",
+)
 """1,000 classes, no background: models with 1,001 outputs have it in front, and get the name by the offset rule."""
 
 BUILT_IN = "efficientnet_lite0"
@@ -45,7 +49,13 @@ CATALOGUE: dict[str, ModelSpec] = {
             name=BUILT_IN,
             about="EfficientNet-Lite0, ImageNet-1k, full-integer; built in",
             licence="Apache-2.0",
-            files={"tflite": ModelFile("efficientnet_lite0/efficientnet_lite0_int8.tflite", 0, "")},
+            files={
+                "tflite": ModelFile(
+                    "efficientnet_lite0/efficientnet_lite0_int8.tflite",
+                    5_270_048,
+                    "12efd6309db5f9e0a30a6e707c883b61227a597b14c9d4301d7155406f7f780e",
+                )
+            },
             labels=IMAGENET_LABELS,
             recipe=Recipe(size=(224, 224), mean=(127.0,), std=(128.0,)),
         ),

@@ -10,12 +10,14 @@ from pathlib import Path
 from models.errors import ModelError
 
 BACKGROUND = {"background", "dummy"}
-WORDNET_ID = re.compile(r"n\d{8}$")
+WORDNET_ID = re.compile(r"^n\d{8}\s+")
+LINE_END = re.compile(r"\r\n|\r|\n")
+"""Not `str.splitlines`: that splits at form feeds and the like too, and shifts every name below."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Class names by output index. `background` is the index of the class that means "none", if there is one."""
+    """Class names by output index. `background` is the index of the class that means "none", if any does."""
 
     names: tuple[str, ...]
     background: int | None = None
@@ -41,15 +43,17 @@ class Labels:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read one name a line: `name`, `n01440764 name`, or, if every line has its number, `0 name` or `0: name`."""
+    """Read one name a line: `name`, `n01440764 name`, or, with all lines numbered, `0 name`, `0: name`."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise ModelError(f"cannot read the label file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path} is not a text file - give a label file with one name a line") from error
-    names = [line.strip() for line in text.splitlines()]
+        raise ModelError(f"{path} is not text in UTF-8 - give a file with one name a line") from error
+    if "\0" in text:
+        raise ModelError(f"{path} is not text - give a file with one name a line")
+    names = [line.strip() for line in LINE_END.split(text)]
     while names and not names[-1]:
         names.pop()
     if not any(names):
@@ -65,7 +69,7 @@ def numbered(count: int) -> Labels:
 
 
 def without_numbers(names: list[str]) -> list[str]:
-    """Strip the numbers only if every line has one and they count up: a label may begin with a digit itself."""
+    """Strip the numbers only if every line has one and they count up: a label may begin with a digit."""
     parts = [re.match(r"(\d+)(?:\s*:\s*|\s+)(.+)", name) for name in names]
     if all(part is not None and int(part[1]) == index for index, part in enumerate(parts)):
         return [part[2] for part in parts if part is not None]
@@ -73,5 +77,4 @@ def without_numbers(names: list[str]) -> list[str]:
 
 
 def without_wordnet_id(name: str) -> str:
-    first, _, rest = name.partition(" ")
-    return rest.strip() if rest and WORDNET_ID.match(first) else name
+    return WORDNET_ID.sub("", name)

@@ -34,14 +34,20 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How integers stand for real values: real = scale * (integer - zero_point). Scale 0 means: not quantised."""
+    """How integers stand for real values: real = scale * (integer - zero_point).
+
+    Scale 0 means: not quantised, the integer is the value.
+    """
 
     scale: float = 0.0
     zero_point: int = 0
 
 
+NOT_QUANTISED = Quantisation()
+
+
 def fit_image(image: Image, size: tuple[int, int], fit: Fit) -> Image:
-    """The part of `image` that the model sees, at `size`, channels untouched. May share memory with `image`."""
+    """What the model sees of `image`, at `size`, channels untouched. May share memory with `image`."""
     width, height = size
     if fit == "stretch":
         return shrink(image, size)
@@ -51,7 +57,7 @@ def fit_image(image: Image, size: tuple[int, int], fit: Fit) -> Image:
 
 
 def centre_crop(image: Image, aspect: float) -> Image:
-    """The middle of the picture, `CROP_FRACTION` of the largest box of this aspect (width / height). A view."""
+    """The middle: `CROP_FRACTION` of the largest box of this aspect (width / height). A view."""
     rows, columns = image.shape[:2]
     width = min(columns, rows * aspect) * CROP_FRACTION
     crop_width, crop_height = max(1, round(width)), max(1, round(width / aspect))
@@ -97,6 +103,10 @@ def recolour(image: Image, order: Order, invert: bool) -> Image:
     return as_image(cv2.bitwise_not(image)).reshape(image.shape) if invert else image
 
 
+BITS = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
+"""By bytes, a type that `cv2.LUT` takes: it copies entries whatever they mean, but knows no float16."""
+
+
 class Quantiser:
     """Pixels to a model's numbers by table: each of the 256 values of a channel has one answer.
 
@@ -104,27 +114,31 @@ class Quantiser:
     models, the pixels go in as they are.
     """
 
-    def __init__(self, recipe: Recipe, dtype: npt.DTypeLike, quantisation: Quantisation, channels: int) -> None:
+    def __init__(
+        self, recipe: Recipe, dtype: npt.DTypeLike, quantisation: Quantisation, channels: int
+    ) -> None:
         self.dtype = np.dtype(dtype)
         pixels = np.arange(256, dtype=np.float64)[:, np.newaxis]
         real = (pixels - np.array(recipe.mean)) / np.array(recipe.std)
         if np.issubdtype(self.dtype, np.integer):
             limits = np.iinfo(self.dtype)
+            if quantisation.scale == 0:
+                quantisation = Quantisation(1.0, 0)
             steps = np.round(real / quantisation.scale) + quantisation.zero_point
             table = np.clip(steps, limits.min, limits.max).astype(self.dtype)
         else:
             table = real.astype(self.dtype)
         self.table = np.ascontiguousarray(np.broadcast_to(table, (256, channels)))
+        columns = 1 if (self.table == self.table[:, :1]).all() else channels  # one for all is quicker
+        bits = np.ascontiguousarray(self.table[:, :columns]).view(BITS[self.dtype.itemsize])
+        self.bits = bits.reshape(256, 1, columns)
         self.identity = self.dtype == np.uint8 and bool((self.table == pixels).all())
 
     def __call__(self, image: Image) -> npt.NDArray[Any]:
         """(height, width, channels) uint8 to the same shape in the model's dtype."""
         if self.identity:
             return image
-        if self.dtype == np.int8 or self.dtype == np.uint8:
-            looked_up = cv2.LUT(image, self.table.view(np.uint8).reshape(256, 1, -1))
-            return np.asarray(looked_up).reshape(image.shape).view(self.dtype)
-        return self.table[image, np.arange(image.shape[2])]
+        return np.asarray(cv2.LUT(image, self.bits)).reshape(image.shape).view(self.dtype)
 
 
 def as_image(array: Any) -> Image:

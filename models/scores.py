@@ -1,4 +1,4 @@
-"""From a model's output vector to what is shown: the best few classes, each with its score. Arithmetic only."""
+"""From a model's output vector to what is shown: the best few classes and their scores. Arithmetic only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import ModelError
 from models.labels import Labels
-from models.recipe import Quantisation
+from models.recipe import NOT_QUANTISED, Quantisation
 
 ScoreKind = Literal["probabilities", "logits"]
 Scores = npt.NDArray[Any]
@@ -17,7 +18,7 @@ Scores = npt.NDArray[Any]
 
 
 class Prediction(NamedTuple):
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     label: str
     score: float  # 0 to 1
 
@@ -27,7 +28,7 @@ class Reading:
     """How to read a score vector; one for a run, so that the loop has nothing to decide."""
 
     labels: Labels
-    quantisation: Quantisation = Quantisation()
+    quantisation: Quantisation = NOT_QUANTISED
     kind: ScoreKind = "probabilities"
     top_k: int = 5
     threshold: float = 0.0
@@ -38,17 +39,22 @@ class Reading:
         Scores of zero and the background class are left out: a quantised soft-max has a handful of non-zero
         entries, and what would fill the rest of a top-5 is chance.
         """
+        if not np.isfinite(scores.max()):  # NaN is nobody's best class, and would leave the picture bare
+            raise ModelError(
+                "the model's scores are not numbers (NaN) - its file is broken, or not for this backend:"
+                " try another --backend or --model"
+            )
         if self.kind == "logits":
             scores, scale, zero_point = softmax(self.real(scores)), 1.0, 0
         elif self.quantised(scores):
             scale, zero_point = self.quantisation.scale, self.quantisation.zero_point
         else:
             scale, zero_point = 1.0, 0
-        # Wider than the model's own integers: uint8 minus a zero point wraps round.
+        # One more than asked for: the background may be among them.
         best = best_indices(scores, min(len(scores), self.top_k + 1))
         found = []
         for index in best.tolist():
-            score = scale * (scores[index].item() - zero_point)
+            score = scale * (scores[index].item() - zero_point)  # Python's integers: uint8 would wrap round
             if score > 0 and score >= self.threshold and index != self.labels.background:
                 found.append(Prediction(index, self.labels.names[index], score))
         return tuple(found[: self.top_k])

@@ -24,14 +24,14 @@ class Frame:
     seq: int
     image: Image
     arrived_ns: int  # monotonic
-    arrived_wall_s: float  # Unix time, for people
+    arrived_s: float  # Unix time, a label for people
     name: str | None = None
     sensor_ns: int | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said of one frame. Stamps are monotonic nanoseconds, durations are derived from them."""
+    """What the model said of one frame. Stamps are monotonic nanoseconds; durations are derived from them."""
 
     frame: Frame
     predictions: tuple[Prediction, ...]
@@ -42,21 +42,33 @@ class Answer:
     done_ns: int
 
     @property
+    def wait_us(self) -> int:
+        return (self.taken_ns - self.frame.arrived_ns) // 1000
+
+    @property
+    def pre_us(self) -> int:
+        return (self.prepared_ns - self.taken_ns) // 1000
+
+    @property
     def infer_us(self) -> int:
         return (self.inferred_ns - self.prepared_ns) // 1000
 
-    def age_us(self, now_ns: int) -> int:
-        """Since the frame arrived: how old what is shown really is."""
-        return (now_ns - self.frame.arrived_ns) // 1000
+    @property
+    def post_us(self) -> int:
+        return (self.done_ns - self.inferred_ns) // 1000
+
+    @property
+    def age_us(self) -> int:
+        """How old the frame was when its answer was there."""
+        return (self.done_ns - self.frame.arrived_ns) // 1000
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame painted and encoded, once for all who watch."""
+    """A frame, or the want of one, painted and encoded once for all who watch."""
 
-    seq: int  # of the frame
+    seq: int | None  # of the frame; None: no signal
     answer_seq: int | None
     jpeg: bytes
-    captured_wall_s: float
-    arrived_ns: int
-    done_ns: int
+    captured_s: float  # Unix time of capture
+    part: bytes  # of a multipart stream, made once for all viewers

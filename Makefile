@@ -1,0 +1,44 @@
+# `make run` and `make test` are all a newcomer needs. PYTHON=python3.12 make ... chooses the interpreter,
+# VENV=.venv-3.12 where its environment goes, ARGS="..." what run.py is given.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run venv test test-all check benchmark clean
+
+run: $(VENV)/.run
+	@exec $(BIN)/python run.py $(ARGS)
+
+venv: $(VENV)/.dev
+
+test: check
+	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+
+test-all: check
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.benchmark
+	$(BIN)/python tests/benchmark.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.run: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.benchmark: $(VENV)/.run requirements-benchmark.txt
+	$(PIP) install -r requirements-benchmark.txt
+	@touch $@

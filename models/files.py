@@ -1,0 +1,172 @@
+"""Finds, checks and downloads the files of a model. Nothing half-written ever bears a file's name."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from models.catalogue import ModelFile
+from models.errors import ModelError
+
+BUILT_IN_DIR = Path(__file__).parent
+DOWNLOADS_DIR = BUILT_IN_DIR / "downloads"
+
+TIMEOUT_S = 10.0
+"""For the connection, and for each read: a server may be slow, but not silent."""
+
+CHUNK_BYTES = 1 << 16
+
+State = Literal["ok", "wrong", "missing"]
+
+
+class Check(NamedTuple):
+    state: State
+    reason: str  # what is wrong, in a few words
+
+
+def place(file: ModelFile, models_dir: Path | None = None) -> Path:
+    """Where the file lies, or would lie. `models_dir` is for downloads; what is built in has its place."""
+    if file.url is None:
+        return BUILT_IN_DIR / file.name
+    return (models_dir or DOWNLOADS_DIR) / file.name
+
+
+def find(model: str, file: ModelFile, models_dir: Path | None = None) -> Path:
+    """The path of a file that is there and whole: what it holds has just been compared with `file.sha256`."""
+    path = place(file, models_dir)
+    check = verify(file, path)
+    if check.state == "ok":
+        return path
+    what = f"{model}: {path} is {check.state} ({check.reason})"
+    if file.url is None:
+        raise ModelError(f"{what} - it is part of Labelcam, type: git checkout -- {path}")
+    raise ModelError(f"{what} - type: {pull_command(model)}")
+
+
+def verify(file: ModelFile, path: Path) -> Check:
+    """Whether `path` holds the file, by size and SHA-256. About 3 ms for a model of 5 MB."""
+    try:
+        size = path.stat().st_size
+        if size != file.size:
+            return Check("wrong", f"{size:,} bytes instead of {file.size:,}")
+        digest = sha256_of(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Check("missing", "no such file")
+    except OSError as error:
+        return Check("wrong", f"cannot read it: {error.strerror}")
+    if digest != file.sha256:
+        return Check("wrong", f"its SHA-256 is {digest[:12]}… instead of {file.sha256[:12]}…")
+    return Check("ok", "")
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def pull(model: str, file: ModelFile, models_dir: Path | None = None, timeout_s: float = TIMEOUT_S) -> bool:
+    """Download the file unless it is there and right; True if it was downloaded. Shows a bar on stderr.
+
+    The file takes its name only when it is whole and right; a pull that fails changes nothing.
+    """
+    path = place(file, models_dir)
+    if verify(file, path).state == "ok":
+        return False
+    if file.url is None:
+        find(model, file)  # says what to do about a damaged checkout
+        return False
+    try:
+        return fetch(model, file, file.url, path, timeout_s)
+    except OSError as error:  # what requests raises is an OSError too
+        raise ModelError(f"{model}: {explain(error, model, file.url, path, timeout_s)}") from error
+
+
+def fetch(model: str, file: ModelFile, url: str, path: Path, timeout_s: float) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with workshop(path.parent) as folder:
+        if verify(file, path).state == "ok":  # another pull was faster
+            return False
+        part = folder / path.name
+        download(url, part, file.size, timeout_s)
+        check = verify(file, part)
+        if check.state != "ok":
+            raise ModelError(
+                f"{model}: {urlsplit(url).netloc} sent something else than the known file, {check.reason}"
+                f" - is there a login page or a proxy in between? Then type: {pull_command(model)}"
+            )
+        part.replace(path)
+    return True
+
+
+@contextmanager
+def workshop(directory: Path) -> Iterator[Path]:
+    """A folder on the same disk for what is not finished, one process at a time.
+
+    What a killed process left is removed by the next.
+    """
+    folder = directory / ".pull"
+    lock = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # outside the inner try: until it is ours, the folder is another's
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def download(url: str, path: Path, size: int, timeout_s: float) -> None:
+    try:
+        from pooch import HTTPDownloader  # type: ignore[import-untyped, unused-ignore]
+        from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise ModelError(f"pulling needs {error.name} - type: pip install -r requirements.txt") from error
+    # When a download breaks, pooch leaves open its bar, and the message lands behind it, and the connection.
+    with ExitStack() as stack:
+        bar = stack.enter_context(tqdm(desc=path.name, total=size, unit="B", unit_scale=True, ncols=79))
+
+        def close_later(answer: Any, **_: Any) -> None:
+            stack.callback(answer.close)
+
+        fetch_url = HTTPDownloader(bar, CHUNK_BYTES, timeout=timeout_s, hooks={"response": close_later})
+        fetch_url(url, str(path), None)
+
+
+def explain(error: OSError, model: str, url: str, path: Path, timeout_s: float) -> str:
+    """What happened and what to type now, in one line."""
+    import requests  # pooch needs it, so it is there
+
+    host, again = urlsplit(url).netloc, pull_command(model)
+    if isinstance(error, requests.HTTPError):
+        status = error.response.status_code if error.response is not None else 0
+        if 400 <= status < 500:
+            return f"{url} answers {status}: moved or gone - for others type: python run.py models list"
+        return f"{host} has trouble of its own ({status}) - later, type: {again}"
+    if isinstance(error, requests.Timeout):
+        return f"{host} did not answer for {timeout_s:g} s - check the network, then type: {again}"
+    if isinstance(error, requests.exceptions.SSLError):  # a board without a battery wakes up in 1970
+        return f"the certificate of {host} is refused - check this machine's clock (date), then type: {again}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return f"the download from {host} broke off - type again: {again}"
+    if isinstance(error, requests.ConnectionError):
+        return f"no connection to {host} - check the network, then type: {again}"
+    if isinstance(error, requests.RequestException):
+        return f"cannot download {url} ({type(error).__name__}) - check the network, then type: {again}"
+    return f"cannot write {path} ({error.strerror}) - see to the disk or its permissions, then type: {again}"
+
+
+def pull_command(model: str) -> str:
+    return f"python run.py models pull {model}"

@@ -1,0 +1,169 @@
+"""The sources that OpenCV can read, and the demo."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+
+from models.recipe import Image, as_image
+from stream import demo
+from stream.frames import Shot
+from stream.sources import Source, SourceError, Wish
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+DEFAULT_SIZE = (640, 480)
+DEFAULT_FPS = 30.0
+NETWORK_TIMEOUT_MS = 5000
+"""OpenCV's own default is 30 s, which looks like a hang."""
+
+
+def open_auto(_: str, wish: Wish) -> Source:
+    """The first camera that opens and delivers, else the demo."""
+    for path in sorted(Path("/dev").glob("video*"), key=lambda path: (len(path.name), path.name)):
+        try:
+            return open_camera(str(path), wish)
+        except SourceError:
+            continue  # many boards have /dev/video nodes that are no cameras
+    return open_demo("demo:", wish)
+
+
+def open_demo(_: str, wish: Wish) -> Source:
+    size, fps = wish.size or DEFAULT_SIZE, wish.fps or DEFAULT_FPS
+
+    def shots() -> Generator[Shot, None, None]:
+        seq = 0
+        while True:
+            yield Shot(demo.draw(seq, datetime.now(), size))
+            seq += 1
+
+    return Source("demo:", "demo", size, fps, live=False, paced=True, shots=shots())
+
+
+def open_camera(name: str, wish: Wish) -> Source:
+    """A V4L2 camera. MJPG is asked for first: raw pictures of 640x480 and up do not fit through USB 2 at 30 fps."""
+    if not Path(name).exists():
+        there = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
+        raise SourceError(
+            f"there is no camera {name} - cameras here: {there}; python run.py --source demo: needs none"
+        )
+    if not os.access(name, os.R_OK | os.W_OK):
+        raise SourceError(f"no permission to open {name} - sudo usermod -aG video $USER, then log in again")
+    width, height = wish.size or DEFAULT_SIZE
+    capture = cv2.VideoCapture(
+        name,
+        cv2.CAP_V4L2,
+        [
+            *(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+            *(cv2.CAP_PROP_FRAME_WIDTH, width),
+            *(cv2.CAP_PROP_FRAME_HEIGHT, height),
+            *(cv2.CAP_PROP_FPS, round(wish.fps or DEFAULT_FPS)),
+        ],
+    )
+    first = first_picture(capture, f"{name} opens but delivers no picture - is another program using it?")
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    granted, fps = first.shape[1::-1], capture.get(cv2.CAP_PROP_FPS) or None
+    note = ""
+    if wish.size and granted != wish.size:
+        note = f"asked for {width}x{height}, the camera grants {granted[0]}x{granted[1]}"
+    elif wish.fps and fps and abs(fps - wish.fps) > 0.5:
+        note = f"asked for {wish.fps:g} fps, the camera grants {fps:g}"
+    shots = read_on(capture, first, f"the camera {name} stopped delivering - is its cable in?")
+    return Source(name, "camera", granted, fps, live=True, paced=False, shots=shots, note=note)
+
+
+def open_network(name: str, wish: Wish) -> Source:
+    shown = without_credentials(name)
+    timeouts = [
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, NETWORK_TIMEOUT_MS),
+        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, NETWORK_TIMEOUT_MS),
+    ]
+    capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, timeouts)
+    first = first_picture(capture, f"no video comes from {shown} - is the address right and the camera on?")
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    shots = read_on(capture, first, f"{shown} stopped delivering")
+    return Source(shown, "network", first.shape[1::-1], sane_fps(fps), live=True, paced=False, shots=shots)
+
+
+def open_file(name: str, wish: Wish) -> Source:
+    """A video at its own pace, or one picture."""
+    if Path(name).suffix.lower() in PICTURES:
+        return stills(name, [Path(name)], wish)
+    capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+    first = first_picture(
+        capture, f"{name} is not a video that can be read - give a video file, a picture or a folder"
+    )
+    fps = wish.fps or sane_fps(capture.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
+    shots = read_on(capture, first, None)
+    return Source(name, "file", first.shape[1::-1], fps, live=False, paced=True, shots=shots)
+
+
+def open_folder(name: str, wish: Wish) -> Source:
+    paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
+    if not paths:
+        raise SourceError(f"there are no pictures in {name} - known are {', '.join(sorted(PICTURES))}")
+    return stills(name, paths, wish)
+
+
+def stills(name: str, paths: list[Path], wish: Wish) -> Source:
+    """Pictures in the order given, one a second unless asked otherwise."""
+
+    def shots() -> Generator[Shot, None, None]:
+        yield Shot(first, paths[0].name)
+        for path in paths[1:]:
+            yield Shot(read_picture(path), path.name)
+
+    first = read_picture(paths[0])
+    fps = wish.fps or 1.0
+    return Source(name, "stills", first.shape[1::-1], fps, live=False, paced=True, shots=shots())
+
+
+def read_picture(path: Path) -> Image:
+    """(height, width, 3) BGR, turned as its EXIF says. Raises SourceError."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        reason = "is not a picture that can be read" if path.exists() else "does not exist"
+        raise SourceError(f"{path} {reason} - give a {', '.join(sorted(PICTURES))} file")
+    return as_image(image)
+
+
+def first_picture(capture: cv2.VideoCapture, failure: str) -> Image:
+    """The proof that a source works; frees it and raises SourceError(failure) if it does not."""
+    if capture.isOpened():
+        good, image = capture.read()
+        if good:
+            return as_image(image)
+    capture.release()
+    raise SourceError(failure)
+
+
+def read_on(capture: cv2.VideoCapture, first: Image, lost: str | None) -> Generator[Shot, None, None]:
+    """The first picture, then all that follow. At the end SourceError(lost), or, if None, just the end."""
+    try:
+        yield Shot(first)
+        while True:
+            good, image = capture.read()
+            if not good:
+                break
+            yield Shot(as_image(image))
+    finally:
+        capture.release()
+    if lost is not None:
+        raise SourceError(lost)
+
+
+def without_credentials(url: str) -> str:
+    """The address as it may be shown and logged: no user, no password, no query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return re.sub(r"\?.*$", "", f"{parts.scheme}://{host}{parts.path}")
+
+
+def sane_fps(fps: float) -> float | None:
+    """Containers without a rate report 0, 90000 or not a number."""
+    return fps if 0 < fps <= 1000 else None

@@ -1,0 +1,121 @@
+"""The first loop: from the source's shots to numbered frames, at the source's pace, and on to the next source
+when a live one is lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator
+
+from stream.frames import Frame, Shot
+from stream.latest import Latest
+from stream.log import Sink
+from stream.rate import Rate
+from stream.sources import Source, SourceError
+
+log = logging.getLogger(__name__)
+
+STALE_S = 2.0
+"""A camera that has delivered nothing for so long is shown as lost, whatever its driver says."""
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 10.0
+"""Wait before a lost camera is tried again; it doubles in between."""
+
+
+class Capture:
+    """Reads one source after the other into `frames`. `open_again` is called when a live source is lost, and,
+    if `source` is None, until there is one at all."""
+
+    def __init__(
+        self,
+        source: Source | None,
+        open_again: Callable[[], Source],
+        frames: Latest[Frame],
+        every_frame: bool,
+        sink: Sink,
+        stopping: threading.Event,
+    ) -> None:
+        self.source = source
+        self.rate = Rate()
+        self.count = 0
+        self._fault = "" if source else "waiting for the camera"
+        self._open_again, self._frames, self._sink, self._stopping = open_again, frames, sink, stopping
+        self._every_frame = every_frame
+
+    def run(self) -> None:
+        put = self._frames.hand if self._every_frame else self._frames.put
+        shots = self._paced(self._shots())
+        try:
+            for seq, shot in enumerate(shots):
+                arrived_ns = time.monotonic_ns()
+                self.count = seq + 1
+                self.rate.mark(arrived_ns)
+                if not put(Frame(seq, shot.image, arrived_ns, time.time(), shot.name, shot.sensor_ns)):
+                    break
+        finally:
+            shots.close()
+            self._frames.close()
+
+    def fault(self) -> str | None:
+        """Why there is no fresh frame; None if there is one. For any thread."""
+        frame, source = self._frames.peek(), self.source
+        if frame is None:
+            return self._fault or "waiting for the first frame"
+        age_s = (time.monotonic_ns() - frame.arrived_ns) / 1e9
+        period_s = 1 / source.fps if source and source.fps else 0.0
+        if age_s <= max(STALE_S, 3 * period_s):
+            return None
+        return self._fault or f"the camera has delivered nothing for {age_s:.0f} s"
+
+    def _paced(self, shots: Generator[Shot, None, None]) -> Generator[Shot, None, None]:
+        """Hold back each shot of a source without a clock of its own until its time has come."""
+        try:
+            due_s = time.monotonic()
+            for shot in shots:
+                if self.source and self.source.paced and self.source.fps and not self._every_frame:
+                    self._stopping.wait(max(0.0, due_s - time.monotonic()))
+                    # Late by more than a frame: go on from here instead of rushing after the lost time.
+                    due_s = max(due_s + 1 / self.source.fps, time.monotonic())
+                if self._stopping.is_set():
+                    return
+                yield shot
+        finally:
+            shots.close()
+
+    def _shots(self) -> Generator[Shot, None, None]:
+        """All shots of the source, and of those that replace it while it is a live one."""
+        while not self._stopping.is_set():
+            source = self.source or self._reopened()
+            if source is None:
+                return
+            self.source, self._fault = source, ""
+            self._event("connect", f"{source.name} {source.note}".strip())
+            try:
+                yield from source.shots
+                reason = f"{source.name} ended"
+            except SourceError as error:
+                if not source.live:
+                    raise
+                reason = str(error)
+            finally:
+                source.shots.close()
+            if not source.live:
+                return
+            self.source, self._fault = None, reason
+            self._event("lost", reason)
+            log.warning("%s - trying again", reason)
+
+    def _reopened(self) -> Source | None:
+        """Try until the source opens; None when asked to stop."""
+        wait_s = FIRST_RETRY_S
+        while not self._stopping.wait(wait_s):
+            try:
+                return self._open_again()
+            except SourceError as error:
+                self._fault = str(error)
+            wait_s = min(2 * wait_s, LONGEST_RETRY_S)
+        return None
+
+    def _event(self, event: str, detail: str) -> None:
+        now_ns = time.monotonic_ns()
+        self._sink({"rec": "event", "event": event, "detail": detail, "t_ns": now_ns, "t_utc": time.time()})

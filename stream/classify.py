@@ -1,0 +1,81 @@
+"""The second loop: the newest frame through the model. The only thread that touches the backend."""
+
+from __future__ import annotations
+
+import time
+
+from backends import Backend
+from models.scores import Reading, Smoother
+from stream.frames import Answer, Frame
+from stream.latest import Latest
+from stream.log import Record, Sink
+from stream.rate import Rate
+
+
+class Classify:
+    def __init__(
+        self,
+        backend: Backend,
+        reading: Reading,
+        smoothing: float,
+        max_frames: int | None,
+        frames: Latest[Frame],
+        answers: Latest[Answer],
+        every_frame: bool,
+        sink: Sink,
+    ) -> None:
+        self.rate = Rate()
+        self.count, self.skipped = 0, 0
+        self._backend, self._reading, self._max_frames = backend, reading, max_frames
+        self._smoother = Smoother(smoothing) if smoothing else None
+        self._frames, self._answers, self._every_frame, self._sink = frames, answers, every_frame, sink
+
+    def run(self) -> None:
+        put = self._answers.hand if self._every_frame else self._answers.put
+        expected = 0
+        try:
+            for frame in self._frames.follow():
+                skipped, expected = frame.seq - expected, frame.seq + 1
+                answer = answer_to(frame, self._backend, self._reading, self._smoother, skipped)
+                self.rate.mark(answer.done_ns)
+                self.count += 1
+                self.skipped += skipped
+                self._sink(frame_record(answer))
+                if not put(answer) or self.count == self._max_frames:
+                    break
+        finally:
+            self._frames.close()
+            self._answers.close()
+
+
+def answer_to(
+    frame: Frame, backend: Backend, reading: Reading, smoother: Smoother | None = None, skipped: int = 0
+) -> Answer:
+    """Prepare, infer, read the scores; live frames and stills alike, so that their times can be compared."""
+    taken_ns = time.monotonic_ns()
+    tensor = backend.prepare(frame.image)
+    prepared_ns = time.monotonic_ns()
+    scores = backend.infer(tensor)
+    inferred_ns = time.monotonic_ns()
+    if smoother is not None:
+        scores = smoother(reading.real(scores))
+    predictions = reading.top(scores)
+    done_ns = time.monotonic_ns()
+    return Answer(frame, predictions, skipped, taken_ns, prepared_ns, inferred_ns, done_ns)
+
+
+def frame_record(answer: Answer) -> Record:
+    """The log's line for one classified frame or still."""
+    record: Record = {"rec": "frame", "seq": answer.frame.seq}
+    if answer.frame.name is not None:
+        record["image"] = answer.frame.name
+    return record | {
+        "arrived_ns": answer.frame.arrived_ns,
+        "skip": answer.skipped,
+        "wait_us": answer.wait_us,
+        "pre_us": answer.pre_us,
+        "infer_us": answer.infer_us,
+        "post_us": answer.post_us,
+        "age_us": answer.age_us,
+        "top": [[index, label, round(score, 5)] for index, label, score in answer.predictions],
+    }

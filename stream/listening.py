@@ -1,0 +1,44 @@
+"""The socket the server listens on, made before anything else: a taken port costs nobody a camera."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+
+class ListenError(Exception):
+    """The address or port cannot be had. One line: what happened, what to type now."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections never hold more than a few pictures of the past.
+
+    The kernel's own send buffer grows to megabytes, and a slow viewer is then shown a video of a quarter of a
+    minute ago. On Linux accepted sockets inherit these options.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise ListenError(f"{host} is not an address of this machine - try --host 127.0.0.1") from error
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 16 * 1024)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)  # ms; a silent peer is dropped
+    try:
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        if isinstance(error, PermissionError):
+            raise ListenError(f"port {port} needs root - choose one above 1023, such as --port 8000") from error
+        if error.errno == errno.EADDRINUSE:
+            raise ListenError(f"port {port} on {host} is taken - choose another: --port {port + 1}") from error
+        raise ListenError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listening
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Only this machine can connect."""
+    host = listening.getsockname()[0]
+    return host == "::1" or host.startswith("127.")

@@ -1,0 +1,304 @@
+"""Writes the log, JSON Lines, from its own thread: a full disk or a slow card costs lines, never frames.
+
+    {"rec":"run",...}      first in every file, so that each can be read alone
+    {"rec":"frame",...}    and "video" and "event", as they are handed over
+    {"rec":"summary",...}  last
+
+FILE is the newest. When it is full it becomes FILE.1, FILE.1 becomes FILE.2, and so on. So does the FILE that an
+earlier run left, when a run starts: no file holds two runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import math
+import os
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stream.statistics import Statistics
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+Sink = Callable[[Record], None]
+
+WEATHER = (errno.ENOSPC, errno.EDQUOT)  # at start a full disk is to be waited for, anything else is a mistake
+DRAIN_S = 0.5  # what close() gives the lines that still wait
+CLOSE_S = 0.9  # what close() takes at most, with the summary and the disk
+
+NO_FILE = -1  # a descriptor that every call refuses with an OSError
+
+
+class LogError(Exception):
+    """A log that cannot be written or read. One line: what happened, what to type now."""
+
+
+class JsonLog:
+    """A Sink that writes to a file. Calling it, from any thread, never waits or raises: a line is lost instead.
+
+    A record handed over belongs to the log. Scores come rounded; NaN, which JSON lacks, becomes null.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        run: Record,
+        *,
+        max_bytes: int = 64 << 20,  # about 1.5 hours at 30 frames a second
+        keep: int = 5,  # older files, at least one
+        queue_size: int = 4096,  # about a minute of a card that does not answer
+        retry_s: float = 5.0,  # after a failure
+    ) -> None:
+        self.statistics = Statistics()
+        self._path = path
+        self._file = _Files(path, _line(run), max_bytes, keep)
+        self._queue_size = queue_size
+        self._retry_s = retry_s
+
+        self._change = threading.Condition()  # guards the next four
+        self._waiting: deque[Record] = deque()
+        self._lost = 0
+        self._closed = False
+        self._give_up_at = math.inf
+
+        self._told = 0  # of the lost lines, those an event in the log tells of
+        self._tell_at = self._retry_at = -math.inf
+        self._failing = False
+
+        try:
+            self._file.begin()
+        except OSError as error:
+            if error.errno not in WEATHER:
+                advice = _advice(error, path)
+                raise LogError(f"cannot write the log {path}: {error.strerror}; {advice}") from None
+        self._thread = threading.Thread(target=self._work, name="log", daemon=True)
+        self._thread.start()
+
+    def __call__(self, record: Record) -> None:
+        with self._change:
+            if self._closed or len(self._waiting) >= self._queue_size:
+                self._lost += 1
+                return
+            self._waiting.append(record)
+            self._change.notify()
+
+    def __enter__(self) -> JsonLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def lost_lines(self) -> int:
+        with self._change:
+            return self._lost
+
+    def close(self) -> None:
+        """Takes less than a second whatever the disk does: a writer that hangs is left behind."""
+        with self._change:
+            self._closed = True
+            self._give_up_at = min(self._give_up_at, time.monotonic() + DRAIN_S)
+            self._change.notify()
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            log.warning("the log %s has no end: the disk did not take its last lines in time", self._path)
+            while (record := self._next()) is not None:
+                self.statistics.add(record)
+                self._lose()
+
+    def _work(self) -> None:
+        while (record := self._next()) is not None:
+            self.statistics.add(record)
+            if self._retry_at <= time.monotonic() < self._give_up_at:
+                self._write(record)
+            else:
+                self._lose()
+        self._write(self.statistics.summary(self.lost_lines))
+        self._file.close()
+
+    def _next(self) -> Record | None:
+        with self._change:
+            self._change.wait_for(lambda: self._waiting or self._closed)
+            return self._waiting.popleft() if self._waiting else None
+
+    def _write(self, record: Record) -> None:
+        lost = self.lost_lines
+        tells = lost > self._told and time.monotonic() >= self._tell_at
+        try:
+            lines = (_line(_loss(lost - self._told)) if tells else b"") + _line(record)
+        except (TypeError, ValueError, RuntimeError) as error:  # the last: changed meanwhile, or without end
+            self._lose()
+            log.warning("the log %s lost a record that is not JSON: %s", self._path, error)
+            return
+        try:
+            self._file.append(lines)
+        except OSError as error:
+            self._lose()
+            self._retry_at = time.monotonic() + self._retry_s
+            if not self._failing:
+                log.warning("the log %s loses lines: %s; video goes on", self._path, error.strerror)
+            self._failing = True
+            return
+        if tells:
+            self._told = lost
+            self._tell_at = time.monotonic() + self._retry_s
+        if self._failing:
+            log.info("the log %s is written again; %d lines are lost so far", self._path, lost)
+        self._failing = False
+
+    def _lose(self) -> None:
+        with self._change:
+            self._lost += 1
+
+
+class _Files:
+    """FILE, FILE.1, ..., each beginning with `head`. An OSError leaves no part of the lines in the file."""
+
+    def __init__(self, path: Path, head: bytes, max_bytes: int, keep: int) -> None:
+        self._path = path.resolve()  # renaming a link would leave the disk it points to
+        self._head = head
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._fd = NO_FILE
+        self._size = 0  # of whole lines
+        self._torn = False  # a failed write has left something behind them
+
+    def append(self, lines: bytes) -> None:
+        full = self._size + len(lines) > self._max_bytes and self._size > len(self._head)
+        if full or not self._is_ours():
+            self.begin()
+        self._write(lines)
+
+    def begin(self) -> None:
+        """Starts a fresh FILE. One with something in it makes room first."""
+        self._release()
+        self._fd = self._open()
+        if os.fstat(self._fd).st_size:
+            self._release()
+            self._shift()
+            self._fd = self._open()
+        self._write(self._head)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.fsync(self._fd)
+        self._release()
+
+    def _is_ours(self) -> bool:
+        """Whether FILE is still what we write, with our head: not deleted, renamed or emptied by others."""
+        if not self._size:
+            return False
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._fd)) and there.st_size >= self._size
+
+    def _open(self) -> int:
+        # O_NONBLOCK: opening a FIFO that nobody reads would wait for ever.
+        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file")
+            _lock(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def _release(self) -> None:
+        fd, self._fd, self._size, self._torn = self._fd, NO_FILE, 0, False
+        with contextlib.suppress(OSError):  # NFS and FUSE tell of an earlier write's failure here
+            os.close(fd)
+
+    def _shift(self) -> None:
+        """FILE becomes FILE.1, FILE.1 FILE.2, up to the first free number; with none free the oldest goes."""
+        names = [self._path] + [Path(f"{self._path}.{number}") for number in range(1, self._keep + 1)]
+        free = next((number for number, name in enumerate(names) if not name.exists()), self._keep)
+        for number in range(free, 0, -1):
+            names[number - 1].replace(names[number])
+
+    def _write(self, lines: bytes) -> None:
+        if self._torn:
+            self._take_back()
+        self._torn = True
+        rest = memoryview(lines)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            self._take_back()
+            raise
+        self._size += len(lines)
+        self._torn = False
+
+    def _take_back(self) -> None:
+        os.ftruncate(self._fd, self._size)
+        self._torn = False
+
+
+def read_log(path: Path) -> Iterator[Record]:
+    """The records of one file. A last line that was cut off is left out; a bad one elsewhere: LogError."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise LogError(f"cannot read {path}: {error.strerror}; name a file that --log wrote") from None
+    with file:
+        for number, line in enumerate(file, start=1):
+            record = _parsed(line)
+            if isinstance(record, dict):
+                yield record
+            elif line.endswith(b"\n"):
+                raise LogError(f"{path}, line {number}: not a record of a log; name a file that --log wrote")
+
+
+def _parsed(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _line(record: Record) -> bytes:
+    text = json.dumps(record, separators=(",", ":"), default=_plain)
+    if "NaN" in text or "Infinity" in text:  # a broken model's scores: a line wanted more than any other
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's; anything else (a path) as its text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _loss(lines: int) -> Record:
+    stamps = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
+    return {"rec": "event", "event": "log_lost", "lost_lines": lines, **stamps}
+
+
+def _lock(fd: int) -> None:
+    """Two runs on one file would rename it away under each other."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(errno.EAGAIN, "another run is writing it") from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def _advice(error: OSError, path: Path) -> str:
+    if error.errno == errno.ENOENT:
+        return f"make its folder first: mkdir -p {path.parent}"
+    if error.errno == errno.EISDIR:
+        return f"name a file in it: --log {path / 'labelcam.jsonl'}"
+    return "name another file: --log FILE.jsonl"

@@ -1,0 +1,81 @@
+// Keeps the figures beside the video fresh, and the video alive when the server comes back.
+"use strict";
+
+const EVERY_MS = 1000;
+const byId = (id) => document.getElementById(id);
+const number = (value, digits, unit) => (value === null || value === undefined ? "–" : value.toFixed(digits) + unit);
+let lost = false;
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text; // labels come from a model's file: never as HTML
+  return made;
+}
+
+function showTop(answer) {
+  const rows = (answer ? answer.top : []).map(({ label, score }) => {
+    const row = element("li");
+    const bar = element("progress");
+    bar.max = 1;
+    bar.value = score;
+    bar.setAttribute("aria-label", label);
+    const name = element("span", "name", label);
+    name.title = label;
+    row.append(name, element("span", "score", (100 * score).toFixed(1) + " %"), bar);
+    return row;
+  });
+  if (!rows.length) rows.push(element("li", "none", answer ? "nothing above the threshold" : "waiting for the model"));
+  byId("top").replaceChildren(...rows);
+}
+
+function showList(id, pairs) {
+  byId(id).replaceChildren(...pairs.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+}
+
+function show(state) {
+  const { source, answer, frames } = state;
+  byId("lamp").className = state.online ? "on" : "off";
+  byId("lamp").textContent = state.online ? "live" : state.fault;
+  showTop(answer);
+  showList("speed", [
+    ["camera", number(state.camera_fps, 1, " fps")],
+    ["model", number(state.model_fps, 1, " fps")],
+    ["inference", number(answer && answer.infer_ms, 1, " ms")],
+    ["age of the answer", number(answer && 1000 * answer.age_s, 0, " ms")],
+    ["frames skipped", `${frames.skipped} of ${frames.captured}`],
+    ["viewers", `${state.stream.viewers} of ${state.stream.max}`],
+  ]);
+  showList("setup", [
+    ["source", source ? source.name : "–"],
+    ["size", source ? source.size.join(" × ") : "–"],
+    ["model", state.model],
+    ["backend", `${state.backend}, ${state.runtime} ${state.runtime_version}`],
+    ["threads", String(state.threads)],
+    ["running for", duration(state.uptime_s)],
+  ]);
+}
+
+function duration(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 1) return `${Math.floor(seconds)} s`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+async function refresh() {
+  try {
+    const response = await fetch("/api/state", { signal: AbortSignal.timeout(5000) });
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
+    show(await response.json());
+    // A browser ends a broken multipart picture without saying so: ask for it anew when the server is back.
+    if (lost) byId("video").src = `/stream?again=${Date.now()}`;
+    lost = false;
+  } catch (error) {
+    lost = true;
+    byId("lamp").className = "off";
+    byId("lamp").textContent = "Labelcam does not answer – is it still running?";
+  }
+  setTimeout(refresh, EVERY_MS);
+}
+
+refresh();

@@ -1,0 +1,104 @@
+"""The three loops together: who hands what to whom, how they start, and how they end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backends import Backend
+from models.scores import Reading
+from stream.capture import Capture
+from stream.classify import Classify
+from stream.frames import Answer, Frame
+from stream.hub import Hub
+from stream.latest import Latest
+from stream.log import Sink
+from stream.render import Render, Show
+from stream.sources import Source
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How frames are treated."""
+
+    show: Show = "live"
+    every_frame: bool = False  # none skipped, no pacing: the loops hand over and wait
+    max_frames: int | None = None  # classified ones
+    smoothing: float = 0.0
+    quality: int = 80  # of the JPEG, 1 to 100
+
+
+class Pipeline:
+    """One camera, one model, one stream of pictures. `start` it, then `join`; `stop` ends it, from any thread."""
+
+    def __init__(
+        self,
+        source: Source | None,
+        open_again: Callable[[], Source],
+        backend: Backend,
+        reading: Reading,
+        policy: Policy,
+        hub: Hub,
+        sink: Sink,
+    ) -> None:
+        facts = backend.facts()
+        frames: Latest[Frame] = Latest()
+        self.answers: Latest[Answer] = Latest()
+        self._stopping = threading.Event()
+        self._slots = (frames, self.answers, hub)
+        self.capture = Capture(source, open_again, frames, policy.every_frame, sink, self._stopping)
+        self.classify = Classify(
+            backend,
+            reading,
+            policy.smoothing,
+            policy.max_frames,
+            frames,
+            self.answers,
+            policy.every_frame,
+            sink,
+        )
+        show: Show = "classified" if policy.every_frame else policy.show
+        runtime = f"{facts.runtime} {facts.version}"
+        self.render = Render(
+            show, policy.quality, runtime, self.capture, self.classify, frames, self.answers, hub, sink
+        )
+        self._threads = [
+            threading.Thread(target=self._guard, args=(loop.run,), name=type(loop).__name__.lower(), daemon=True)
+            for loop in (self.capture, self.classify, self.render)
+        ]
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask the loops to end. They do at once, but for a driver that is blocked in a read."""
+        self._stopping.set()
+        for slot in self._slots:
+            slot.close()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until the loops have ended, and raise what ended one of them early."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(None if until_s is None else max(0.0, until_s - time.monotonic()))
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def alive(self) -> bool:
+        """All three loops are running."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _guard(self, loop: Callable[[], None]) -> None:
+        """The one broad catch of the program: an error in a loop ends the others, and `join` passes it on."""
+        try:
+            loop()
+        except BaseException as error:  # noqa: BLE001
+            self._failure = self._failure or error
+            self.stop()
+        finally:
+            self._stopping.set()  # none of the three is of use without the others

@@ -1,0 +1,115 @@
+"""The third loop: the newest answer painted on the frame, encoded once for all who watch; nothing while nobody
+does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+import cv2
+
+from models.recipe import Image
+from stream.capture import Capture
+from stream.classify import Classify
+from stream.frames import Answer, Frame, Picture
+from stream.hub import Hub, multipart
+from stream.latest import Latest
+from stream.log import Sink
+from stream.overlay import Caption, paint, paint_no_signal, warm_up
+
+Show = Literal["live", "classified"]
+
+IDLE_S = 0.25
+"""How often to look up although nothing has come: for a new viewer of a slow camera, and for a lost one."""
+
+
+class Render:
+    def __init__(
+        self,
+        show: Show,
+        quality: int,
+        runtime: str,
+        capture: Capture,
+        classify: Classify,
+        frames: Latest[Frame],
+        answers: Latest[Answer],
+        hub: Hub,
+        sink: Sink,
+    ) -> None:
+        self._show, self._quality, self._runtime = show, quality, runtime
+        self._capture, self._classify = capture, classify
+        self._frames, self._answers, self._hub, self._sink = frames, answers, hub, sink
+
+    def run(self) -> None:
+        warm_up()
+        painted = None
+        try:
+            for _ in self._ticks():
+                frame, answer = self._newest()
+                if not self._hub.watched:
+                    painted = None
+                    continue
+                fault = self._capture.fault()
+                if fault is not None:
+                    self._publish_no_signal(frame, fault)
+                elif frame is not None and frame is not painted:
+                    self._publish(frame, answer)
+                    painted = frame
+        finally:
+            self._hub.close()
+
+    def _ticks(self) -> Iterator[object]:
+        """One for each thing to show, and one every IDLE_S seconds."""
+        return (self._answers if self._show == "classified" else self._frames).ticks(IDLE_S)
+
+    def _newest(self) -> tuple[Frame | None, Answer | None]:
+        """What to show: the newest frame and the newest answer, or a classified frame with its own."""
+        answer = self._answers.peek()
+        if self._show == "classified":
+            return (answer.frame if answer else None), answer
+        return self._frames.peek(), answer
+
+    def _publish(self, frame: Frame, answer: Answer | None) -> None:
+        started_ns = time.monotonic_ns()
+        painted = paint(frame.image, self._caption(answer, started_ns))
+        drawn_ns = time.monotonic_ns()
+        jpeg = encode(painted, self._quality)
+        done_ns = time.monotonic_ns()
+        answer_seq = answer.frame.seq if answer else None
+        self._hub.publish(Picture(frame.seq, answer_seq, jpeg, frame.arrived_s, multipart(jpeg, frame.arrived_s)))
+        self._sink(
+            {
+                "rec": "video",
+                "seq": frame.seq,
+                "answer": answer_seq,
+                "draw_us": (drawn_ns - started_ns) // 1000,
+                "encode_us": (done_ns - drawn_ns) // 1000,
+                "age_us": (done_ns - frame.arrived_ns) // 1000,
+                "viewers": self._hub.viewers,
+            }
+        )
+
+    def _publish_no_signal(self, frame: Frame | None, fault: str) -> None:
+        source = self._capture.source
+        size = frame.image.shape[1::-1] if frame else source.size if source else (640, 480)
+        since_s = (time.monotonic_ns() - frame.arrived_ns) / 1e9 if frame else 0.0
+        jpeg = encode(paint_no_signal(size, fault, since_s), self._quality)
+        now_s = time.time()
+        self._hub.publish(Picture(None, None, jpeg, now_s, multipart(jpeg, now_s)))
+
+    def _caption(self, answer: Answer | None, now_ns: int) -> Caption:
+        return Caption(
+            predictions=answer.predictions if answer else (),
+            camera_fps=self._capture.rate.per_second(now_ns),
+            model_fps=self._classify.rate.per_second(now_ns),
+            infer_ms=answer.infer_us / 1000 if answer else None,
+            age_ms=(now_ns - answer.frame.arrived_ns) / 1e6 if answer else None,
+            runtime=self._runtime,
+        )
+
+
+def encode(image: Image, quality: int) -> bytes:
+    """As JPEG."""
+    _, buffer = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return buffer.tobytes()

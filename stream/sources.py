@@ -1,0 +1,80 @@
+"""Where frames come from. A source is opened by its name and yields shots; closing it frees the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.frames import Shot
+
+
+class SourceError(Exception):
+    """A source cannot be opened, or ended when it should not. One line: what happened, what to type now."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked of a source; what it grants is in the Source."""
+
+    size: tuple[int, int] | None = None  # (width, height)
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open source.
+
+    `shots` is a generator of pictures; its `close` frees the camera, in the thread that reads it. A `live`
+    source is tried again when it is lost, another one's end is the end. `paced` sources have no clock of
+    their own: whoever reads them waits 1/fps from one to the next, or does not.
+    """
+
+    name: str  # without credentials
+    kind: str
+    size: tuple[int, int]
+    fps: float | None
+    live: bool
+    paced: bool
+    shots: Generator[Shot, None, None]
+    note: str = ""  # what was granted where it is not what was asked for
+
+
+Opener = Callable[[str, Wish], Source]
+
+KINDS = {
+    "auto": "the first camera that opens, else the demo",
+    "demo:": "the built-in moving demo, no camera needed",
+    "/dev/video0": "a USB or other V4L2 camera",
+    "rtsp://HOST/PATH": "an RTSP camera",
+    "http://HOST/PATH": "an MJPEG stream",
+    "clip.mp4": "a video file, or a picture",
+    "folder/": "a folder of pictures, in order of name",
+}
+"""What may be given, for the help text and for the message when something else was."""
+
+
+def open_source(name: str, wish: Wish) -> Source:
+    """Open what `name` stands for. Raises SourceError."""
+    return _opener(name)(name, wish)
+
+
+def _opener(name: str) -> Opener:
+    from stream import cameras  # cv2 is the slowest import of the start, and the demo's names need none
+
+    if name == "auto":
+        return cameras.open_auto
+    if name == "demo:" or name == "demo":
+        return cameras.open_demo
+    if name.startswith("/dev/"):
+        return cameras.open_camera
+    scheme, separator, _ = name.partition("://")
+    if separator and scheme in ("rtsp", "rtsps", "http", "https"):
+        return cameras.open_network
+    if Path(name).is_dir():
+        return cameras.open_folder
+    if Path(name).exists():
+        return cameras.open_file
+    if separator or name.partition(":")[0] in ("csi", "gst"):
+        raise SourceError(f"no source is called {name} - known: {', '.join(KINDS)}")
+    raise SourceError(f"there is no file or folder {name} - give one of: {', '.join(KINDS)}")
