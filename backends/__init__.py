@@ -1,4 +1,4 @@
-"""How a model is run. One file is one backend; only that file imports its library, and only when it is chosen."""
+"""How a model is run. One file is one backend; only it imports its library, and only when it is chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow Lite models on the CPU, through whichever of the three packages with its interpreter is there."""
+"""TensorFlow Lite models on the CPU, by whichever of three packages with their interpreter is there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TFLiteBackend:
         recipe = model.recipe or recipe_of_file((width, height), channels, dtype, quantisation, model)
         if recipe.size != (width, height):
             raise ModelError(
-                f"{model.path.name} takes pictures of {width}x{height}, its catalogue entry says {recipe.size}"
+                f"{model.path.name} takes pictures of {width}x{height}, the catalogue says {recipe.size}"
             )
         self._recipe = replace(recipe, fit=model.fit or recipe.fit)
         self._quantise = Quantiser(self._recipe, dtype, quantisation, channels)
@@ -124,14 +124,17 @@ def _interpreter(model: ModelToRun) -> tuple[str, Any]:
         raise BackendUnavailable(f"the runtime {runtime} is not installed - pip install {package}")
     if runtime == "tflite_runtime" and int(np.__version__.split(".")[0]) >= 2:
         # It imports, and then dies in the constructor with "_ARRAY_API not found".
-        raise BackendUnavailable("tflite-runtime needs NumPy 1 - pip install 'numpy<2', or use ai-edge-litert")
+        raise BackendUnavailable(
+            "tflite-runtime needs NumPy 1 - pip install 'numpy<2', or use ai-edge-litert"
+        )
     with native_chatter_logged(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf.lite announces its own removal
         try:
             library = import_module(module)
         except ImportError as error:
             raise BackendUnavailable(
-                f"the runtime {runtime} does not load: {_one_line(error)} - pip install --force-reinstall {package}"
+                f"the runtime {runtime} does not load: {_one_line(error)}"
+                f" - pip install --force-reinstall {package}"
             ) from error
         try:
             interpreter = library.Interpreter(model_path=str(model.path), num_threads=model.threads)
@@ -159,10 +162,12 @@ def _image_shape(inputs: Sequence[dict[str, Any]]) -> tuple[int, int, int]:
     shape = inputs[0].get("shape_signature", inputs[0]["shape"]).tolist()
     if len(shape) != 4 or shape[0] not in (1, -1) or shape[3] not in (1, 3) or min(shape[1:]) < 1:
         raise ModelError(
-            f"the model's input is {shape}; an image classifier takes [1, height, width, 3] or [1, height, width, 1]"
+            f"the model's input is {shape}; an image classifier takes [1, height, width, 3 or 1]"
         )
     if np.dtype(inputs[0]["dtype"]) not in (np.uint8, np.int8, np.float32):
-        raise ModelError(f"the model's input type {inputs[0]['dtype'].__name__} is not uint8, int8 or float32")
+        raise ModelError(
+            f"the model's input type {inputs[0]['dtype'].__name__} is not uint8, int8 or float32"
+        )
     height, width, channels = shape[1:]
     return height, width, channels
 
@@ -174,6 +179,10 @@ def _class_count(outputs: Sequence[dict[str, Any]]) -> int:
         raise ModelError(
             f"the model has {len(outputs)} outputs, the first of shape {shape};"
             " an image classifier has one, with a score for each class"
+        )
+    if np.issubdtype(outputs[0]["dtype"], np.integer) and not outputs[0]["quantization"][0]:
+        raise ModelError(
+            "the model's scores are integers of unknown scale; export it with a quantised soft-max"
         )
     return count
 

@@ -1,1 +1,1 @@
-"""What a model is: catalogue, recipes, labels, scores, files. Knows nothing of cameras or of how a model is run."""
+"""What a model is: catalogue, recipes, labels, scores, files. Knows neither cameras nor how it is run."""

@@ -36,9 +36,9 @@ class ModelSpec:
 IMAGENET_LABELS = ModelFile(
     "imagenet/labels.txt",
     31_675,
-    "acf75ef0abe89694b19056e0796401068b459c457baa30335f240c7692857355",
+    "c98cf8e050b2f67f824762ebdb5bcf683adc7955382b9ff8b1c0f49548bb449b",
 )
-"""1,000 classes, no background: models with 1,001 outputs have it in front, and get the name by the offset rule."""
+"""1,000 classes, no background: a model with 1,001 outputs has it in front, and the offset rule names it."""
 
 BUILT_IN = "efficientnet_lite0"
 

@@ -2,4 +2,4 @@
 
 
 class ModelError(Exception):
-    """A model, its file or its labels cannot be used. The message is one line: what happened, what to do now."""
+    """A model, its file or its labels cannot be used. One line: what happened, what to type now."""

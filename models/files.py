@@ -130,18 +130,19 @@ def workshop(directory: Path) -> Iterator[Path]:
 
 def download(url: str, path: Path, size: int, timeout_s: float) -> None:
     try:
-        from pooch import HTTPDownloader  # type: ignore[import-untyped, unused-ignore]
-        from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+        from pooch import HTTPDownloader
+        from tqdm import tqdm
     except ImportError as error:
         raise ModelError(f"pulling needs {error.name} - type: pip install -r requirements.txt") from error
     # When a download breaks, pooch leaves open its bar, and the message lands behind it, and the connection.
     with ExitStack() as stack:
         bar = stack.enter_context(tqdm(desc=path.name, total=size, unit="B", unit_scale=True, ncols=79))
 
-        def close_later(answer: Any, **_: Any) -> None:
+        def watch(answer: Any, **_: Any) -> None:
             stack.callback(answer.close)
+            answer.raw.enforce_content_length = True  # urllib3 1.x takes a cut-off body for a whole one
 
-        fetch_url = HTTPDownloader(bar, CHUNK_BYTES, timeout=timeout_s, hooks={"response": close_later})
+        fetch_url = HTTPDownloader(bar, CHUNK_BYTES, timeout=timeout_s, hooks={"response": watch})
         fetch_url(url, str(path), None)
 
 

@@ -68,7 +68,11 @@ def picture_paths(images: Iterable[Path]) -> list[Path]:
     """Files as given, folders as the pictures in them, in order of name."""
     paths = []
     for path in images:
-        inside = sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURES) if path.is_dir() else [path]
+        inside = (
+            sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURES)
+            if path.is_dir()
+            else [path]
+        )
         if not inside:
             raise SourceError(f"there are no pictures in {path} - known are {', '.join(sorted(PICTURES))}")
         paths += inside

@@ -46,7 +46,7 @@ def open_demo(_: str, wish: Wish) -> Source:
 
 
 def open_camera(name: str, wish: Wish) -> Source:
-    """A V4L2 camera. MJPG is asked for first: raw pictures of 640x480 and up do not fit through USB 2 at 30 fps."""
+    """A V4L2 camera. MJPG is asked for: raw pictures above 640x480 do not fit through USB 2 at 30 fps."""
     if not Path(name).exists():
         there = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
         raise SourceError(

@@ -68,7 +68,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     bench.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a picture or a folder of them")
     bench.add_argument("--runs", type=positive, default=30, metavar="N", help="warm runs per picture [30]")
     bench.set_defaults(command=run_bench)
-    add_models_commands(commands.add_parser("models", parents=[common], add_help=False, help="list, pull, verify"))
+    add_models_commands(
+        commands.add_parser("models", parents=[common], add_help=False, help="list, pull, verify")
+    )
 
     # `run.py` alone, and `run.py --source ...`, mean `run.py live`.
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
@@ -93,18 +95,33 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--backend", choices=list(BACKENDS), default="tflite")
     group.add_argument(
-        "--model", default=BUILT_IN, metavar="NAME|FILE", help=f"{', '.join(CATALOGUE)}, or your own [{BUILT_IN}]"
+        "--model",
+        default=BUILT_IN,
+        metavar="NAME|FILE",
+        help=f"{', '.join(CATALOGUE)}, or your own [{BUILT_IN}]",
     )
-    group.add_argument("--labels", type=Path, metavar="FILE", help="names of your own model's classes, one a line")
+    group.add_argument(
+        "--labels", type=Path, metavar="FILE", help="names of your own model's classes, one a line"
+    )
     group.add_argument("--runtime", metavar="NAME", help="force one: litert, tflite_runtime or tensorflow")
     group.add_argument("--threads", type=positive, metavar="N", help="for inference [half the cores]")
-    group.add_argument("--fit", choices=("crop", "stretch", "letterbox"), help="how a picture becomes square [crop]")
-    group.add_argument("--mean", type=float, help="of your own float model's input: (pixel - mean) / std [127.5]")
+    group.add_argument(
+        "--fit", choices=("crop", "stretch", "letterbox"), help="how a picture becomes square [crop]"
+    )
+    group.add_argument(
+        "--mean", type=float, help="of your own float model's input: (pixel - mean) / std [127.5]"
+    )
     group.add_argument("--std", type=above_zero, help="see --mean [127.5]")
-    group.add_argument("--scores", choices=("probabilities", "logits"), help="what your own model's outputs are")
+    group.add_argument(
+        "--scores", choices=("probabilities", "logits"), help="what your own model's outputs are"
+    )
     group.add_argument("--top-k", type=positive, default=5, metavar="K", help="how many labels [5]")
-    group.add_argument("--threshold", type=share, default=0.0, metavar="P", help="lowest score shown, 0 to 1 [0]")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="write every frame's times there, JSON Lines")
+    group.add_argument(
+        "--threshold", type=share, default=0.0, metavar="P", help="lowest score shown, 0 to 1 [0]"
+    )
+    parser.add_argument(
+        "--log", type=Path, metavar="FILE", help="write every frame's times there, JSON Lines"
+    )
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
@@ -118,20 +135,35 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
     frames = parser.add_argument_group("frames")
     frames.add_argument(
-        "--show", choices=("live", "classified"), default="live", help="every frame, or only classified ones [live]"
+        "--show",
+        choices=("live", "classified"),
+        default="live",
+        help="every frame, or only classified ones [live]",
     )
-    frames.add_argument("--every-frame", action="store_true", help="classify all of a file's frames, as fast as it goes")
-    frames.add_argument("--encode", choices=("watched", "always"), default="watched", help="paint unseen too [watched]")
-    frames.add_argument("--smoothing", type=weight, default=0.0, metavar="W", help="of the scores, 0 to below 1 [0]")
-    frames.add_argument("--max-frames", type=positive, metavar="N", help="end after so many classified frames")
+    frames.add_argument(
+        "--every-frame", action="store_true", help="classify all of a file's frames, as fast as it goes"
+    )
+    frames.add_argument(
+        "--encode", choices=("watched", "always"), default="watched", help="paint unseen too [watched]"
+    )
+    frames.add_argument(
+        "--smoothing", type=weight, default=0.0, metavar="W", help="of the scores, 0 to below 1 [0]"
+    )
+    frames.add_argument(
+        "--max-frames", type=positive, metavar="N", help="end after so many classified frames"
+    )
     frames.add_argument("--duration", type=above_zero, metavar="S", help="end after so many seconds")
     frames.add_argument("--quality", type=quality, default=80, help="of the JPEGs, 1 to 100 [80]")
 
     server = parser.add_argument_group("server")
-    server.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a token")
+    server.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; others than loopback need a token"
+    )
     server.add_argument("--port", type=port, default=8000, help="0 is any free one [8000]")
     server.add_argument("--token", help="what viewers must know; made if the host is not loopback")
-    server.add_argument("--max-streams", type=positive, default=128, metavar="N", help="viewers at once [128]")
+    server.add_argument(
+        "--max-streams", type=positive, default=128, metavar="N", help="viewers at once [128]"
+    )
 
 
 def add_models_commands(parser: argparse.ArgumentParser) -> None:

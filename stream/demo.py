@@ -1,4 +1,4 @@
-"""The built-in demo: three drawn scenes that the built-in model knows, each picture with its frame number as pixels."""
+"""The built-in demo: three drawn scenes that the built-in model knows, and the frame number as pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STRIP_PX = 16
 
 CELL_PX = 8
 CELLS = (24, 2)
-"""Frame number in black and white cells, the bottom right corner of the picture: 32 bits and a check of 16."""
+"""Black and white cells in the bottom right corner: the frame number's 32 bits, and 16 to check it."""
 
 SUBPIXEL_BITS = 4
 INK: Colour = (40, 36, 34)
@@ -83,7 +83,7 @@ def code_of(seq: int) -> Image:
     number = (seq % 2**32).to_bytes(4, "big")
     bits = np.unpackbits(np.frombuffer(number + check_of(number), np.uint8)).reshape(CELLS[::-1])
     cells = (bits * np.uint8(255)).repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)
-    return cells[:, :, np.newaxis]
+    return as_image(cells[:, :, np.newaxis])
 
 
 def check_of(number: bytes) -> bytes:
@@ -92,7 +92,7 @@ def check_of(number: bytes) -> bytes:
 
 
 def read_seq(image: Image) -> int | None:
-    """The frame number that `draw` left in the corner, also after JPEG and overlay; None where there is none."""
+    """The frame number in the corner, also after JPEG and overlay; None where there is none."""
     columns, rows = CELLS
     corner = image[-rows * CELL_PX :, -columns * CELL_PX :]
     if corner.shape[:2] != (rows * CELL_PX, columns * CELL_PX):
@@ -151,13 +151,18 @@ def centred_text(
     cv2.putText(image, text, origin, cv2.FONT_HERSHEY_DUPLEX, scale, colour, thickness, cv2.LINE_AA)
 
 
+def small_print(image: Image, text: str, start: Point, scale: float, width: float) -> None:
+    origin, thickness = (round(start[0]), round(start[1])), max(1, int(width))
+    cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, INK, thickness, cv2.LINE_AA)
+
+
 def gradient(size: Size, top: Colour, bottom: Colour, corner_light: float = 1.0) -> Image:
     """From one colour down to the other, the edges left and right darker by `corner_light`."""
     down = np.linspace(0, 1, 32)[:, np.newaxis, np.newaxis]
     across = np.linspace(-1, 1, 32)[np.newaxis, :, np.newaxis]
     colours = np.array(top) * (1 - down) + np.array(bottom) * down
-    small = colours * (1 - (1 - corner_light) * across**2)
-    return as_image(np.clip(cv2.resize(small.astype(np.float32), size), 0, 255).astype(np.uint8))
+    small = np.clip(colours * (1 - (1 - corner_light) * across**2), 0, 255).astype(np.float32)
+    return as_image(cv2.resize(small, size).astype(np.uint8))
 
 
 def glow(image: Image, centre: Point, radius: float, colour: Colour, strength: float) -> None:
@@ -185,7 +190,7 @@ def kept(image: Image) -> Image:
 
 
 def draw_clock(into_s: float, round_of_day: int, now: datetime, size: Size) -> Image:
-    image = clock_without_hands(size).copy()
+    image: Image = clock_without_hands(size).copy()
     centre, radius = (size[0] / 2, size[1] / 2), clock_radius(size)
     second = now.second + now.microsecond / 1e6
     minute = now.minute + second / 60
@@ -260,7 +265,7 @@ def lamp_at(into_s: float) -> str:
 
 def draw_street(into_s: float, round_of_day: int, now: datetime, size: Size) -> Image:
     street, lit = street_with_lamps(size)
-    image = street.copy()
+    image: Image = street.copy()
     top, left, patch = lit[lamp_at(into_s)]
     image[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
     unit = min(size)
@@ -270,7 +275,7 @@ def draw_street(into_s: float, round_of_day: int, now: datetime, size: Size) -> 
     image[ground - round(unit * 0.12) :, pole_left:pole_right] = street[
         ground - round(unit * 0.12) :, pole_left:pole_right
     ]
-    walker_x = size[0] * (1.03 - 1.06 * into_s / SCENE_S)
+    walker_x = size[0] * (1.0 - 0.98 * into_s / SCENE_S)
     walker(image, (walker_x, size[1] - STRIP_PX - unit * 0.012), unit * 0.15, into_s * 9)
     return image
 
@@ -428,7 +433,7 @@ WRITTEN = list(dict.fromkeys(cell for word in WORDS for cell in word))
 
 def draw_crossword(into_s: float, round_of_day: int, now: datetime, size: Size) -> Image:
     empty, solved = crossword_pages(size)
-    image = empty.copy()
+    image: Image = empty.copy()
     cell, left, top = crossword_box(size)
     letters = STARTS[round_of_day % len(STARTS)] + into_s / LETTER_S
     done, progress = int(letters), letters % 1
@@ -486,24 +491,12 @@ def crossword_pages(size: Size) -> tuple[Image, Image]:
             x, y = left + column * cell, top + row * cell
             rectangle(page, (x + line, y + line), (x + cell, y + cell), (250, 252, 252))
             if (row, column) in firsts and cell >= 26:
-                number, where = (
-                    str(firsts.index((row, column)) + 1),
-                    (x + 2 * line + 1, y + round(cell * 0.33)),
-                )
-                cv2.putText(
-                    page,
-                    number,
-                    where,
-                    cv2.FONT_HERSHEY_SIMPLEX,
-                    cell / 105,
-                    INK,
-                    max(1, cell // 60),
-                    cv2.LINE_AA,
-                )
+                number = str(firsts.index((row, column)) + 1)
+                small_print(page, number, (x + 2 * line + 1, y + cell * 0.33), cell / 105, cell / 60)
     solved = page[top : top + side, left : left + side].copy()
     for row, column in WRITTEN:
-        where = ((column + 0.54) * cell, (row + 0.56) * cell)
-        centred_text(solved, CROSSWORD[row][column], where, cell / 42, (110, 60, 30), max(1, cell // 26))
+        middle = ((column + 0.54) * cell, (row + 0.56) * cell)
+        centred_text(solved, CROSSWORD[row][column], middle, cell / 42, (110, 60, 30), max(1, cell // 26))
     return kept(page), kept(solved)
 
 
@@ -513,16 +506,7 @@ def column_of_clues(page: Image, start: Point, end: Point, title: str) -> None:
     if right - left < 50:
         return
     step = min(right - left, bottom - top) / 14
-    cv2.putText(
-        page,
-        title,
-        (round(left), round(top + step)),
-        cv2.FONT_HERSHEY_DUPLEX,
-        step / 20,
-        INK,
-        max(1, round(step / 12)),
-        cv2.LINE_AA,
-    )
+    small_print(page, title, (left, top + step), step / 20, step / 8)
     lengths = np.random.default_rng(len(title))
     for y in np.arange(top + 2 * step, bottom - step / 2, step):
         words = left

@@ -31,8 +31,8 @@ class Hub:
 
     @contextmanager
     def subscribe(self, repeat_s: float) -> Iterator[Iterator[Picture | None]]:
-        """Count as a viewer; inside, iterate over the newest picture, with a None whenever nothing new came for
-        `repeat_s` seconds. The iterator ends when the hub closes."""
+        """Count as a viewer; inside, iterate over the newest picture, with a None whenever nothing new came
+        for `repeat_s` seconds. The iterator ends when the hub closes."""
         with self._lock:
             # A picture left from when somebody last watched may be an hour old.
             seen = 0 if self.watched else self._pictures.version

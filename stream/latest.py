@@ -39,8 +39,8 @@ class Latest(Generic[T]):
         return (item for item in self.ticks(None) if item is not None)
 
     def ticks(self, idle_s: float | None, seen: int = 0) -> Iterator[T | None]:
-        """Like `follow`, with a None whenever nothing new came for `idle_s` seconds, and only what is newer than
-        version `seen`."""
+        """Like `follow`, with a None whenever nothing new came for `idle_s` seconds, and only what is newer
+        than version `seen`."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._version != seen, idle_s)  # noqa: B023

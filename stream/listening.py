@@ -31,14 +31,18 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if isinstance(error, PermissionError):
-            raise ListenError(f"port {port} needs root - choose one above 1023, such as --port 8000") from error
+            raise ListenError(
+                f"port {port} needs root - choose one above 1023, such as --port 8000"
+            ) from error
         if error.errno == errno.EADDRINUSE:
-            raise ListenError(f"port {port} on {host} is taken - choose another: --port {port + 1}") from error
+            raise ListenError(
+                f"port {port} on {host} is taken - choose another: --port {port + 1}"
+            ) from error
         raise ListenError(f"cannot listen on {host} port {port}: {error.strerror}") from error
     return listening
 
 
 def is_loopback(listening: socket.socket) -> bool:
     """Only this machine can connect."""
-    host = listening.getsockname()[0]
+    host: str = listening.getsockname()[0]
     return host == "::1" or host.startswith("127.")

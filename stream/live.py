@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import socket
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -136,4 +133,5 @@ def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:
         camera = f"{source.name} {width}x{height}" + (f" at {source.fps:g} fps" if source.fps else "")
         camera += f" ({source.note})" if source.note else ""
     threads = f"{facts.threads} thread{'s' if facts.threads > 1 else ''}"
-    return f"Labelcam: {url} | {camera} | {facts.backend}, {facts.runtime} {facts.version}, {threads} | {model.name}"
+    runtime = f"{facts.backend}, {facts.runtime} {facts.version}, {threads}"
+    return f"Labelcam: {url} | {camera} | {runtime} | {model.name}"

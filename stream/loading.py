@@ -82,11 +82,11 @@ def load_model(wish: ModelWish) -> Model:
                 f"{wish.model} has no file for {wish.backend} - it runs on: {', '.join(spec.files)}"
             )
         path = find(spec.name, spec.files[wish.backend], wish.models_dir)
-        labels = read_labels(wish.labels or find(spec.name, spec.labels, wish.models_dir))
+        labels_path: Path | None = wish.labels or find(spec.name, spec.labels, wish.models_dir)
         recipe, kind, name = spec.recipe, spec.scores, spec.name
     else:
         path, recipe, kind, name = Path(wish.model), None, "probabilities", Path(wish.model).name
-        labels = read_labels(wish.labels) if wish.labels else None
+        labels_path = wish.labels
     threads = wish.threads or max(1, (os.cpu_count() or 1) // 2)  # the other half paints, encodes and serves
     started_ns = time.monotonic_ns()
     backend = load_backend(
@@ -94,7 +94,7 @@ def load_model(wish: ModelWish) -> Model:
     )
     loaded_ns = time.monotonic_ns()
     facts = backend.facts()
-    labels = labels.fitted(facts.outputs) if labels else numbered(facts.outputs)
+    labels = read_labels(labels_path).fitted(facts.outputs) if labels_path else numbered(facts.outputs)
     reading = Reading(labels, facts.output, wish.scores or kind, wish.top_k, wish.threshold)
     return Model(
         name, backend, reading, sha256_of(path), (loaded_ns - started_ns) // 1000, warm_up(backend, reading)
@@ -102,7 +102,11 @@ def load_model(wish: ModelWish) -> Model:
 
 
 def looks_like_a_file(model: str) -> bool:
-    return os.sep in model or Path(model).suffix in (".tflite", ".h5", ".keras", ".pb", ".onnx") or Path(model).exists()
+    return (
+        os.sep in model
+        or Path(model).suffix in (".tflite", ".h5", ".keras", ".pb", ".onnx")
+        or Path(model).exists()
+    )
 
 
 def warm_up(backend: Backend, reading: Reading) -> int:

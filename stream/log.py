@@ -4,8 +4,8 @@
     {"rec":"frame",...}    and "video" and "event", as they are handed over
     {"rec":"summary",...}  last
 
-FILE is the newest. When it is full it becomes FILE.1, FILE.1 becomes FILE.2, and so on. So does the FILE that an
-earlier run left, when a run starts: no file holds two runs.
+FILE is the newest. When it is full it becomes FILE.1, FILE.1 becomes FILE.2, and so on. So does the FILE of
+an earlier run when a new one starts: no file holds two runs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LogError(Exception):
 
 
 class JsonLog:
-    """A Sink that writes to a file. Calling it, from any thread, never waits or raises: a line is lost instead.
+    """A Sink that writes to a file. Calling it never waits or raises, in any thread: a line is lost instead.
 
     A record handed over belongs to the log. Scores come rounded; NaN, which JSON lacks, becomes null.
     """

@@ -1,4 +1,4 @@
-"""Writes the answer on the picture: label, score, speeds, age. Always on a copy, always inside the picture."""
+"""Writes the answer on the picture: label, score, speeds, age. On a copy, and never beyond its edge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FREE_ROWS = 16
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 PANEL_LIGHT = 0.28
-"""What is left of the picture under a panel: white text on a white picture keeps a contrast of 8 to 1."""
+"""What is left of the picture under a panel: white text on a white picture keeps a contrast of 9 to 1."""
 
 WHITE: Colour = (255, 255, 255)
 SOFT: Colour = (225, 225, 225)
@@ -60,10 +60,7 @@ class Text:
 
 def paint(image: Image, caption: Caption) -> Image:
     """A painted copy: the classifier may be reading `image` at this moment."""
-    painted = image.copy()
-    height, width = image.shape[:2]
-    if width < 40 or height < FREE_ROWS + 24:
-        return painted
+    painted: Image = image.copy()
     top = paint_status(painted, status_parts(caption))
     paint_answer(painted, caption, top)
     return painted
@@ -72,11 +69,11 @@ def paint(image: Image, caption: Caption) -> Image:
 def paint_no_signal(size: Size, reason: str, since_s: float) -> Image:
     """What viewers see while there is no camera: the reason, and for how long already."""
     width, height = size
-    image = dark_picture(size).copy()
+    image: Image = dark_picture(size).copy()
     unit = scale_of(size)
     lines = [(line, 0.55 * unit) for line in wrapped(ascii_only(reason), 0.55 * unit, width * 0.86)]
     lines = [("No signal", 1.1 * unit), *lines, (f"for {spoken(since_s)}", 0.45 * unit)]
-    heights = [text_size("Ag", scale)[1] * 1.9 for _, scale in lines]
+    heights = [sum(letter_height(scale)) * 1.45 for _, scale in lines]
     room = height - FREE_ROWS
     while len(lines) > 2 and sum(heights) > room:
         lines.pop(-2)
@@ -92,7 +89,7 @@ def paint_no_signal(size: Size, reason: str, since_s: float) -> Image:
 
 
 def warm_up() -> None:
-    """The first text costs OpenCV 5 about 70 ms, the first of each weight some more: not in the first frame."""
+    """The first text costs OpenCV 5 about 70 ms, each new weight some more: not in the first frame."""
     two = (Prediction(0, "label", 0.9), Prediction(1, "other", 0.1))
     for size in ((320, 240), (1920, 1080)):
         paint(paint_no_signal(size, "starting", 0), Caption(two, 30, 30, 1, 1, "runtime"))
@@ -148,6 +145,10 @@ def ascii_only(text: str) -> str:
 # Measures. Text sizes are cached: a label is measured when it first appears, not on every frame.
 
 
+def size_of(image: Image) -> Size:
+    return image.shape[1], image.shape[0]
+
+
 def scale_of(size: Size) -> float:
     """1 at 640x480. Small pictures get relatively larger text, or it could not be read."""
     return max(0.62, min(size[0] / 640, size[1] / 480))
@@ -161,6 +162,13 @@ def thickness_of(scale: float) -> int:
 def text_size(text: str, scale: float) -> Size:
     (width, height), _ = cv2.getTextSize(text, FONT, scale, thickness_of(scale))
     return width, height
+
+
+@lru_cache(maxsize=64)
+def letter_height(scale: float) -> tuple[int, int]:
+    """(above the base line, below it)."""
+    (_, above), below = cv2.getTextSize("Ag", FONT, scale, thickness_of(scale))
+    return above, below
 
 
 @lru_cache(maxsize=1024)
@@ -201,11 +209,11 @@ def darken(image: Image, left: int, top: int, right: int, bottom: int) -> None:
 
 
 def paint_status(image: Image, parts: list[str]) -> int:
-    """Speeds and age, just above the free rows, in as many lines as they need. Returns the panel's top row."""
-    height, width = image.shape[:2]
+    """Speeds and age, just above the free rows, in as many lines as it takes. Returns the panel's top."""
+    width, height = size_of(image)
     scale = max(SMALLEST_TEXT, 0.5 * scale_of((width, height)))
-    text_height = text_size("Ag", scale)[1]
-    margin, gap = text_height // 2 + 2, round(text_height * 1.2)
+    above, below = letter_height(scale)
+    margin, gap = above // 2 + 2, round(above * 1.2)
     lines: list[list[tuple[str, int]]] = [[]]  # each part with its left end
     x = margin
     for part in parts:
@@ -217,7 +225,7 @@ def paint_status(image: Image, parts: list[str]) -> int:
             x = margin
         lines[-1].append((text, x))
         x += part_width + gap
-    step = round(text_height * 1.5)
+    step = above + below + max(2, above // 6)
     bottom = height - FREE_ROWS
     while len(lines) > 1 and len(lines) * step + margin > bottom // 2:
         lines.pop()
@@ -226,7 +234,7 @@ def paint_status(image: Image, parts: list[str]) -> int:
         return bottom
     darken(image, 0, top, width, bottom)
     for number, line in enumerate(lines):
-        base = top + margin // 4 + number * step + round(step * 0.78)
+        base = top + margin // 4 + number * step + above
         for text, left in line:
             put(image, Text(text, (left, base), scale, SOFT))
     return top
@@ -239,7 +247,7 @@ def widest(text: str) -> str:
 
 def paint_answer(image: Image, caption: Caption, bottom: int) -> None:
     """Top left: the best label large with its score, the next ones smaller, a bar under each."""
-    height, width = image.shape[:2]
+    width, height = size_of(image)
     unit = scale_of((width, height))
     margin = max(4, round(8 * unit))
     panel_width = min(width - 2 * margin, round(310 * unit))
@@ -252,7 +260,7 @@ def paint_answer(image: Image, caption: Caption, bottom: int) -> None:
         row = row_height(scale, unit)
         if inside > 0 and row <= room:
             darken(image, margin, margin, margin + panel_width, margin + row + margin)
-            base = margin + (row + margin + text_size("Ag", scale)[1]) // 2
+            base = margin + (row + margin + letter_height(scale)[0]) // 2
             put(image, Text(shortened(message, scale, inside), (2 * margin, base), scale, SOFT))
         return
     rows: list[tuple[Prediction, float, int]] = []  # with scale and height
@@ -274,7 +282,8 @@ def paint_answer(image: Image, caption: Caption, bottom: int) -> None:
 
 
 def row_height(scale: float, unit: float) -> int:
-    return round(text_size("Ag", scale)[1] * 1.45 + bar_height(scale) + 4 * unit)
+    above, below = letter_height(scale)
+    return above + below + bar_height(scale) + round(6 * unit)
 
 
 def bar_height(scale: float) -> int:
@@ -285,16 +294,16 @@ def paint_row(
     image: Image, prediction: Prediction, start: tuple[int, int], size: Size, scale: float, colour: Colour
 ) -> None:
     (left, top), (width, _) = start, size
-    text_height = text_size("Ag", scale)[1]
-    base = top + round(text_height * 1.05)
-    score = min(max(prediction.score, 0.0), 1.0)
+    above, below = letter_height(scale)
+    base = top + above
+    score = max(0.0, min(prediction.score, 1.0))  # in this order a broken model's NaN becomes 0
     percent = "<1 %" if 0 < score < 0.005 else f"{score * 100:.0f} %"
     percent_width = text_size("100 %", scale)[0]
-    label = shortened(first_name(prediction.label), scale, width - percent_width - text_height // 2)
+    label = shortened(first_name(prediction.label), scale, width - percent_width - above // 2)
     put(image, Text(label, (left, base), scale))
     if percent_width <= width:
         put(image, Text(percent, (left + width - text_size(percent, scale)[0], base), scale))
-    bar_top = top + round(text_height * 1.4)
+    bar_top = base + below + 1
     bar_bottom = bar_top + bar_height(scale)
     filled = round(width * score)
     image[bar_top:bar_bottom, left : left + width] = TRACK

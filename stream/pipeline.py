@@ -31,7 +31,7 @@ class Policy:
 
 
 class Pipeline:
-    """One camera, one model, one stream of pictures. `start` it, then `join`; `stop` ends it, from any thread."""
+    """One camera, one model, one stream of pictures. `start`, then `join`; `stop` from any thread."""
 
     def __init__(
         self,
@@ -65,7 +65,9 @@ class Pipeline:
             show, policy.quality, runtime, self.capture, self.classify, frames, self.answers, hub, sink
         )
         self._threads = [
-            threading.Thread(target=self._guard, args=(loop.run,), name=type(loop).__name__.lower(), daemon=True)
+            threading.Thread(
+                target=self._guard, args=(loop.run,), name=type(loop).__name__.lower(), daemon=True
+            )
             for loop in (self.capture, self.classify, self.render)
         ]
         self._failure: BaseException | None = None

@@ -1,5 +1,4 @@
-"""The third loop: the newest answer painted on the frame, encoded once for all who watch; nothing while nobody
-does."""
+"""The third loop: the newest answer painted on the frame, and encoded once for all who watch."""
 
 from __future__ import annotations
 
@@ -77,7 +76,9 @@ class Render:
         jpeg = encode(painted, self._quality)
         done_ns = time.monotonic_ns()
         answer_seq = answer.frame.seq if answer else None
-        self._hub.publish(Picture(frame.seq, answer_seq, jpeg, frame.arrived_s, multipart(jpeg, frame.arrived_s)))
+        self._hub.publish(
+            Picture(frame.seq, answer_seq, jpeg, frame.arrived_s, multipart(jpeg, frame.arrived_s))
+        )
         self._sink(
             {
                 "rec": "video",

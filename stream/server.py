@@ -20,7 +20,7 @@ from stream.hub import BOUNDARY, Hub
 from stream.state import Status
 
 REPEAT_S = 1.0
-"""A picture is sent again after so long without a new one: a vanished viewer is only noticed by writing to it."""
+"""Without a new picture the last one is sent again: a vanished viewer is only noticed by writing to it."""
 SNAPSHOT_S = 1.0
 RESERVED_THREADS = 8
 """Threads beyond those that streams may take, so that health checks are answered however many watch."""
@@ -38,8 +38,10 @@ class Server:
 
     def __init__(self, app: Flask, listening: socket.socket, max_streams: int) -> None:
         logging.getLogger("waitress").setLevel(logging.ERROR)
+        self._map: dict[int, Any] = {}  # waitress's: what its loop listens to
         self._server = create_server(
             app,
+            map=self._map,
             sockets=[listening],
             threads=max_streams + RESERVED_THREADS,
             connection_limit=max_streams + 200,
@@ -64,10 +66,9 @@ class Server:
         """Take no new viewers, let the responses that are ending end, then cut."""
         self._server.close()
         until_s = time.monotonic() + patience_s
-        while self._server.active_channels and time.monotonic() < until_s:
+        while self._map and time.monotonic() < until_s:
             time.sleep(0.01)
-        self._server.task_dispatcher.shutdown(timeout=0.1)
-        close_all(self._server._map)
+        close_all(self._map)
 
 
 class Slots:
@@ -87,7 +88,9 @@ class Slots:
 
 
 def create_app(hub: Hub, status: Status, options: ServerOptions) -> Flask:
-    app = Flask("labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page")
+    app = Flask(
+        "labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page"
+    )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     slots = Slots(options.max_streams)
 
@@ -95,7 +98,9 @@ def create_app(hub: Hub, status: Status, options: ServerOptions) -> Flask:
     def refuse_strangers() -> Response | None:
         if options.token is None or known(options.token):
             return None
-        return refusal(HTTPStatus.UNAUTHORIZED, "this camera needs its token: open the address printed at its start")
+        return refusal(
+            HTTPStatus.UNAUTHORIZED, "this camera needs its token: open the address printed at its start"
+        )
 
     @app.after_request
     def say_how_to_treat_it(response: Response) -> Response:
@@ -140,7 +145,9 @@ def create_app(hub: Hub, status: Status, options: ServerOptions) -> Flask:
         with hub.subscribe(SNAPSHOT_S) as pictures:
             picture = next(pictures, None)
         if picture is None or picture.seq is None:
-            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, status.fault() or "no picture came within a second")
+            return refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, status.fault() or "no picture came within a second"
+            )
         return Response(
             picture.jpeg, content_type="image/jpeg", headers={"X-Timestamp": f"{picture.captured_s:.6f}"}
         )
@@ -163,7 +170,7 @@ def create_app(hub: Hub, status: Status, options: ServerOptions) -> Flask:
 
 
 def parts(hub: Hub, interval_s: float) -> Iterator[bytes]:
-    """The body of one viewer's stream: the newest picture each time the last one is through, never an older one."""
+    """The body of one viewer's stream: each time a picture is through, the newest one, never an older one."""
     yield f"--{BOUNDARY}\r\n".encode()
     last: bytes | None = None
     with hub.subscribe(REPEAT_S) as pictures:

@@ -29,7 +29,11 @@ class Status:
 
     def state(self) -> dict[str, Any]:
         now_ns = time.monotonic_ns()
-        capture, classify, source = self._pipeline.capture, self._pipeline.classify, self._pipeline.capture.source
+        capture, classify, source = (
+            self._pipeline.capture,
+            self._pipeline.classify,
+            self._pipeline.capture.source,
+        )
         answer, facts = self._pipeline.answers.peek(), self._facts
         return {
             "version": __version__,

@@ -113,4 +113,5 @@ def _rounded(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _short(number: float) -> float:
-    return int(number) if number == int(number) else round(number, 1)
+    number = round(float(number), 1)
+    return int(number) if number.is_integer() else number

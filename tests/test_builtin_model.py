@@ -1,4 +1,4 @@
-"""The built-in model is the file the catalogue says, names what is in the pictures, as well as when it was made."""
+"""The built-in model is the catalogue's file, names what is in pictures, and is as accurate as when made."""
 
 from __future__ import annotations
 

@@ -45,6 +45,11 @@ def wait_for(happened: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def wait_until_taken(log: JsonLog, frames: int) -> None:
+    """On a busy machine close() may give up before a long queue is written."""
+    wait_for(lambda: log.statistics.summary()["frames"] == frames)
+
+
 def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
@@ -69,7 +74,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "labelcam-test", str(disk)]
     mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"a small disk takes a mount: {mounted.stderr.strip()}")
+        pytest.skip(f"a small disk takes a mount: {mounted.stderr.splitlines()[0]}")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
@@ -130,10 +135,11 @@ def test_a_full_disk_costs_lines_and_nothing_else(small_disk: Path, caplog: pyte
         while not log.lost_lines:  # fill it to the brim
             before += 1
             log(frame(before, pad="x" * 300))
-            wait_for(lambda: log.lost_lines > 0 or f'"seq":{before},' in text_of(path))
+            time.sleep(0.001)
         full = path.read_bytes()
         for seq in range(before + 1, before + 101):
             log(frame(seq, pad="x" * 300))
+            time.sleep(0.003)  # several retries
         wait_for(lambda: log.lost_lines > 100)
         assert path.read_bytes() == full
         assert full.endswith(b"\n")
@@ -143,17 +149,23 @@ def test_a_full_disk_costs_lines_and_nothing_else(small_disk: Path, caplog: pyte
         log(frame(10_000))
         wait_for(lambda: "10000" in text_of(path))
         assert log.lost_lines > 100
+        time.sleep(0.1)
+        log(frame(10_001))  # long after: the loss has been told of, once
 
     records = list(read_log(path))
     lost = [record["lost_lines"] for record in records if record["rec"] == "event"]
     assert lost == [log.lost_lines]
-    assert records[-2]["seq"] == 10_000
-    assert records[-3]["event"] == "log_lost"
+    assert [record.get("seq", record["rec"]) for record in records[-4:]] == [
+        "event",
+        10_000,
+        10_001,
+        "summary",
+    ]
     written = len(seqs(path))
-    assert written + log.lost_lines == before + 101
+    assert written + log.lost_lines == before + 102
     summary = records[-1]
     assert (summary["rec"], summary["lost_lines"]) == ("summary", log.lost_lines)
-    assert summary["frames"] == summary["stages"]["infer_us"]["n"] == before + 101
+    assert summary["frames"] == summary["stages"]["infer_us"]["n"] == before + 102
     warnings = [entry.message for entry in caplog.records if entry.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "No space left" in warnings[0]
@@ -304,6 +316,7 @@ def test_rotation_loses_and_tears_nothing_and_every_file_begins_with_the_run(tmp
     with JsonLog(path, RUN, max_bytes=2000, keep=1000) as log:
         for seq in range(1000):
             log(frame(seq))
+        wait_until_taken(log, 1000)
     files = parts(path)
     assert len(files) > 20
     assert [seq for file in files for seq in seqs(file)] == list(range(1000))
@@ -319,6 +332,7 @@ def test_only_as_many_old_files_as_wanted_are_kept_and_they_are_the_newest(tmp_p
     with JsonLog(path, RUN, max_bytes=2000, keep=2) as log:
         for seq in range(1000):
             log(frame(seq))
+        wait_until_taken(log, 1000)
     assert [part.name for part in parts(path)] == ["log.2", "log.1", "log"]
     kept = [seq for file in parts(path) for seq in seqs(file)]
     assert kept == list(range(kept[0], 1000))
@@ -404,6 +418,7 @@ def test_many_threads_write_at_once_and_no_line_is_lost_or_torn(tmp_path: Path) 
             thread.start()
         for thread in threads:
             thread.join()
+        wait_until_taken(log, 4000)
     written = [seq for file in parts(path) for seq in seqs(file)]
     assert sorted(written) == list(range(4000))
     for first in range(0, 4000, 500):
@@ -494,10 +509,11 @@ for seq in count():
     with subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT) as process:
         wait_for(lambda: len(parts(path)) > 10)
         process.kill()
-    written = [seq for file in parts(path) for seq in seqs(file)]
+    files = [file for file in parts(path) if text_of(file)]  # the newest may not have been begun yet
+    written = [seq for file in files for seq in seqs(file)]
     assert written == list(range(len(written)))
     assert len(written) > 1000
-    assert all(next(read_log(file)) == {"rec": "run"} for file in parts(path))
+    assert all(next(read_log(file)) == {"rec": "run"} for file in files)
 
 
 def test_rotation_leaves_no_file_open(tmp_path: Path) -> None:
