@@ -1,5 +1,5 @@
 # `make run` and `make test` are all a newcomer needs. PYTHON=python3.12 make ... chooses the interpreter,
-# VENV=.venv-3.12 where its environment goes, ARGS="..." what run.py is given.
+# VENV=.venv-3.12 where its environment goes, ARGS="..." what run.py is given, PYTEST="..." what pytest is.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,18 +14,18 @@ run: $(VENV)/.run
 venv: $(VENV)/.dev
 
 test: check
-	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
 
-test-all: check
-	$(BIN)/python -m pytest $(TESTS)
+test-all: test
+	$(BIN)/python -m pytest -m slow $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: $(VENV)/.benchmark
-	$(BIN)/python tests/benchmark.py $(ARGS)
+benchmark: $(VENV)/.run .venv-peers/.mediapipe
+	$(BIN)/python -m tests.benchmark --peers .venv-peers $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
@@ -39,6 +39,8 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(PIP) install -r requirements-dev.txt
 	@touch $@
 
-$(VENV)/.benchmark: $(VENV)/.run requirements-benchmark.txt
-	$(PIP) install -r requirements-benchmark.txt
+# The peer in an environment of its own: it brings another build of cv2.
+.venv-peers/.mediapipe: requirements-benchmark.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install -r requirements-benchmark.txt
 	@touch $@

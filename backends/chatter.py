@@ -17,6 +17,9 @@ def native_chatter_logged() -> Iterator[None]:
 
     It is the process's descriptor: use it around a library's loading, not around a loop.
     """
+    if sys.stderr is None:  # started with 2>&-
+        yield
+        return
     sys.stderr.flush()
     terminal = os.dup(2)
     memory = os.memfd_create("native-chatter")

@@ -109,7 +109,8 @@ def recipe_of_file(
         mean = 127.5 if model.mean is None else model.mean
         return Recipe(size, order, mean=(mean,), std=(model.std or 127.5,))
     offset = -int(np.iinfo(np.dtype(dtype)).min)  # int8: pixel 0 is -128
-    return Recipe(size, order, mean=(float(quantisation.zero_point + offset),), std=(1 / quantisation.scale,))
+    scale = quantisation.scale or 1.0  # 0: not quantised, the model wants the pixels themselves
+    return Recipe(size, order, mean=(float(quantisation.zero_point + offset),), std=(1 / scale,))
 
 
 def _interpreter(model: ModelToRun) -> tuple[str, Any]:

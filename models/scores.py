@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -39,22 +40,22 @@ class Reading:
         Scores of zero and the background class are left out: a quantised soft-max has a handful of non-zero
         entries, and what would fill the rest of a top-5 is chance.
         """
-        if not np.isfinite(scores.max()):  # NaN is nobody's best class, and would leave the picture bare
+        scale, zero_point = 1.0, 0
+        if self.kind == "logits":
+            scores = softmax(self.real(scores))
+        elif self.quantised(scores):
+            scale, zero_point = self.quantisation.scale, self.quantisation.zero_point
+        order = best_first(scores)
+        # NaN is sorted last; it is nobody's best class, and would leave the picture bare.
+        if not math.isfinite(scores[order[0]]) or math.isnan(scores[order[-1]]):
             raise ModelError(
                 "the model's scores are not numbers (NaN) - its file is broken, or not for this backend:"
                 " try another --backend or --model"
             )
-        if self.kind == "logits":
-            scores, scale, zero_point = softmax(self.real(scores)), 1.0, 0
-        elif self.quantised(scores):
-            scale, zero_point = self.quantisation.scale, self.quantisation.zero_point
-        else:
-            scale, zero_point = 1.0, 0
-        # One more than asked for: the background may be among them.
-        best = best_indices(scores, min(len(scores), self.top_k + 1))
+        best = order[: self.top_k + 1]  # one more than asked for: the background may be among them
         found = []
-        for index in best.tolist():
-            score = scale * (scores[index].item() - zero_point)  # Python's integers: uint8 would wrap round
+        for index, value in zip(best.tolist(), scores[best].tolist(), strict=True):
+            score = scale * (value - zero_point)  # Python's integers: uint8 would wrap round
             if score > 0 and score >= self.threshold and index != self.labels.background:
                 found.append(Prediction(index, self.labels.names[index], score))
         return tuple(found[: self.top_k])
@@ -66,19 +67,18 @@ class Reading:
         return self.quantisation.scale * (scores.astype(np.float64) - self.quantisation.zero_point)
 
     def quantised(self, scores: Scores) -> bool:
-        return bool(np.issubdtype(scores.dtype, np.integer)) and self.quantisation.scale != 0
+        return scores.dtype.kind in "iu" and self.quantisation.scale != 0
 
 
-def best_indices(scores: Scores, count: int) -> npt.NDArray[np.intp]:
-    """Indices of the `count` largest scores, largest first, ties by index, also across the cut."""
-    cut = np.partition(scores, len(scores) - count)[len(scores) - count]
-    candidates = np.flatnonzero(scores >= cut)
-    order = np.lexsort((candidates, -scores[candidates].astype(np.float64)))
-    return candidates[order[:count]]
+def best_first(scores: Scores) -> npt.NDArray[np.intp]:
+    """All indices, that of the largest score first, ties by index. For bytes this is a radix sort: 6 us."""
+    falling = ~scores if scores.dtype.kind in "iu" else -scores  # minus would wrap round
+    return np.argsort(falling, kind="stable")
 
 
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    powers = np.exp(logits - logits.max())
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which is refused
+        powers = np.exp(logits - logits.max())
     return np.asarray(powers / powers.sum())
 
 

@@ -68,11 +68,14 @@ def picture_paths(images: Iterable[Path]) -> list[Path]:
     """Files as given, folders as the pictures in them, in order of name."""
     paths = []
     for path in images:
-        inside = (
-            sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURES)
-            if path.is_dir()
-            else [path]
-        )
+        try:
+            inside = (
+                sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURES)
+                if path.is_dir()
+                else [path]
+            )
+        except OSError as error:
+            raise SourceError(f"cannot look into {path}: {error.strerror}") from error
         if not inside:
             raise SourceError(f"there are no pictures in {path} - known are {', '.join(sorted(PICTURES))}")
         paths += inside
@@ -87,7 +90,7 @@ def report(done: Bench) -> str:
         f"{done.model.name}, {facts.backend}, {facts.runtime} {facts.version}, {threads}",
         f"load {milliseconds(done.model.load_us)}, first run {milliseconds(done.model.first_us)}",
         "",
-        f"{'picture':32} {'n':>5} {'warm p50':>10} {'p90':>10}  top {len(done.stills[0].predictions)}",
+        f"{'picture':32} {'n':>5} {'warm p50':>10} {'p90':>10}  top {done.model.reading.top_k}",
     ]
     for one in done.stills:
         times = describe(one.infer_us)

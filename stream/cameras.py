@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import cv2
 
 from models.recipe import Image, as_image
 from stream import demo
 from stream.frames import Shot
-from stream.sources import Source, SourceError, Wish
+from stream.sources import Source, SourceError, Wish, without_credentials
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 DEFAULT_SIZE = (640, 480)
 DEFAULT_FPS = 30.0
 NETWORK_TIMEOUT_MS = 5000
 """OpenCV's own default is 30 s, which looks like a hang."""
+TEXT = cv2.VideoWriter.fourcc(*"ansi")
+"""ffmpeg plays a .txt as a film of a terminal. Nobody means that."""
 
 
 def open_auto(_: str, wish: Wish) -> Source:
@@ -30,7 +31,7 @@ def open_auto(_: str, wish: Wish) -> Source:
             return open_camera(str(path), wish)
         except SourceError:
             continue  # many boards have /dev/video nodes that are no cameras
-    return open_demo("demo:", wish)
+    return replace(open_demo("demo:", wish), note="no camera opens")
 
 
 def open_demo(_: str, wish: Wish) -> Source:
@@ -95,6 +96,8 @@ def open_file(name: str, wish: Wish) -> Source:
     if Path(name).suffix.lower() in PICTURES:
         return stills(name, [Path(name)], wish)
     capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+    if capture.get(cv2.CAP_PROP_FOURCC) == TEXT:
+        capture.release()
     first = first_picture(
         capture, f"{name} is not a video that can be read - give a video file, a picture or a folder"
     )
@@ -104,7 +107,10 @@ def open_file(name: str, wish: Wish) -> Source:
 
 
 def open_folder(name: str, wish: Wish) -> Source:
-    paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
+    try:
+        paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
+    except OSError as error:
+        raise SourceError(f"cannot look into {name}: {error.strerror}") from error
     if not paths:
         raise SourceError(f"there are no pictures in {name} - known are {', '.join(sorted(PICTURES))}")
     return stills(name, paths, wish)
@@ -155,13 +161,6 @@ def read_on(capture: cv2.VideoCapture, first: Image, lost: str | None) -> Genera
         capture.release()
     if lost is not None:
         raise SourceError(lost)
-
-
-def without_credentials(url: str) -> str:
-    """The address as it may be shown and logged: no user, no password, no query."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return re.sub(r"\?.*$", "", f"{parts.scheme}://{host}{parts.path}")
 
 
 def sane_fps(fps: float) -> float | None:

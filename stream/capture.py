@@ -41,6 +41,9 @@ class Capture:
         self._fault = "" if source else "waiting for the camera"
         self._open_again, self._frames, self._sink, self._stopping = open_again, frames, sink, stopping
         self._every_frame = every_frame
+        self._asked_ns: int | None = None  # since when the source owes the next frame; None: it does not
+        self._connected_ns = 0
+        self._stalled = False
 
     def run(self) -> None:
         put = self._frames.hand if self._every_frame else self._frames.put
@@ -50,22 +53,35 @@ class Capture:
                 arrived_ns = time.monotonic_ns()
                 self.count = seq + 1
                 self.rate.mark(arrived_ns)
+                self._asked_ns = None  # a classifier that takes its time is not the camera's fault
                 if not put(Frame(seq, shot.image, arrived_ns, time.time(), shot.name, shot.sensor_ns)):
                     break
+                self._asked_ns = time.monotonic_ns()
         finally:
+            self._asked_ns = None
             shots.close()
             self._frames.close()
 
     def fault(self) -> str | None:
         """Why there is no fresh frame; None if there is one. For any thread."""
-        frame, source = self._frames.peek(), self.source
-        if frame is None:
+        if self._frames.peek() is None:
             return self._fault or "waiting for the first frame"
-        age_s = (time.monotonic_ns() - frame.arrived_ns) / 1e9
-        period_s = 1 / source.fps if source and source.fps else 0.0
-        if age_s <= max(STALE_S, 3 * period_s):
+        asked_ns, source = self._asked_ns, self.source
+        if asked_ns is None or not is_stale(asked_ns, source):
             return None
-        return self._fault or f"the camera has delivered nothing for {age_s:.0f} s"
+        return self._fault or silence(asked_ns)
+
+    def watch(self) -> None:
+        """Record once that a source has fallen silent without an error, and once that it goes on. To be
+        called by one thread, every now and then."""
+        asked_ns, source = self._asked_ns, self.source
+        since_ns = max(asked_ns or 0, self._connected_ns)
+        stalled = asked_ns is not None and source is not None and is_stale(since_ns, source)
+        if stalled and not self._stalled:
+            self._event("stall", silence(since_ns))
+        elif self._stalled and not stalled and source is not None:  # None: lost, which is recorded already
+            self._event("resume", source.name)
+        self._stalled = stalled
 
     def _paced(self, shots: Generator[Shot, None, None]) -> Generator[Shot, None, None]:
         """Hold back each shot of a source without a clock of its own until its time has come."""
@@ -88,6 +104,7 @@ class Capture:
             source = self.source or self._reopened()
             if source is None:
                 return
+            self._connected_ns = time.monotonic_ns()
             self.source, self._fault = source, ""
             self._event("connect", f"{source.name} {source.note}".strip())
             try:
@@ -119,3 +136,13 @@ class Capture:
     def _event(self, event: str, detail: str) -> None:
         now_ns = time.monotonic_ns()
         self._sink({"rec": "event", "event": event, "detail": detail, "t_ns": now_ns, "t_utc": time.time()})
+
+
+def is_stale(since_ns: int, source: Source | None) -> bool:
+    """Longer ago than a source of this rate may be silent."""
+    period_s = 1 / source.fps if source and source.fps else 0.0
+    return time.monotonic_ns() - since_ns > max(STALE_S, 3 * period_s) * 1e9
+
+
+def silence(since_ns: int) -> str:
+    return f"the camera has delivered nothing for {(time.monotonic_ns() - since_ns) / 1e9:.0f} s"

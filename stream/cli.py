@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
+
 from backends.base import BackendUnavailable
 from models.errors import ModelError
 from stream.listening import ListenError
@@ -28,8 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's way to say Ctrl-C
     options = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=options.verbosity)
-    # Before cv2 is imported: it and the ffmpeg inside it write to the terminal by themselves.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    # OpenCV and the ffmpeg inside it write to the terminal by themselves. OpenCV has read its variable
+    # OPENCV_LOG_LEVEL by now: it was imported with the models.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # A busy Python thread keeps the interpreter's lock for so long when another wants it. With the default of
     # 5 ms an inference of 6.8 ms was measured to take 16, with 1 ms it takes 8.
@@ -85,6 +88,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (getattr(options, "width", None) is None) != (getattr(options, "height", None) is None):
         live.error("--width and --height are given together")
+    if getattr(options, "wait_for_camera", False) and options.source == "auto":
+        live.error("--wait-for-camera needs the camera's name: --source /dev/video0")
     return options
 
 
@@ -128,8 +133,8 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     camera = parser.add_argument_group("camera")
     kinds = "; ".join(f"{name} {meaning}" for name, meaning in KINDS.items())
     camera.add_argument("--source", default="auto", help=f"{kinds} [auto]")
-    camera.add_argument("--width", type=positive, help="asked of the camera [640]")
-    camera.add_argument("--height", type=positive, help="asked of the camera [480]")
+    camera.add_argument("--width", type=pixels, help="asked of the camera [640]")
+    camera.add_argument("--height", type=pixels, help="asked of the camera [480]")
     camera.add_argument("--fps", type=above_zero, help="asked of the camera; the pace of files and folders")
     camera.add_argument("--wait-for-camera", action="store_true", help="do not fail if it is not there yet")
 
@@ -167,11 +172,14 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_models_commands(parser: argparse.ArgumentParser) -> None:
+    # Before or after the action's name; without a default here, which would replace what was given before it.
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("--models-dir", type=Path, metavar="DIR", default=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="action", metavar="list|pull|verify")
-    commands.add_parser("list", help="the catalogue, and what is here (the default)")
-    pull = commands.add_parser("pull", help="download")
+    commands.add_parser("list", parents=[place], help="the catalogue, and what is here (the default)")
+    pull = commands.add_parser("pull", parents=[place], help="download")
     pull.add_argument("names", nargs="+", metavar="NAME")
-    commands.add_parser("verify", help="compare what is here with its digests")
+    commands.add_parser("verify", parents=[place], help="compare what is here with its digests")
     parser.set_defaults(command=run_models, action="list")
 
 
@@ -245,6 +253,10 @@ def model_wish(options: argparse.Namespace) -> ModelWish:
 
 def positive(text: str) -> int:
     return in_range(int(text), 1, 1_000_000_000)
+
+
+def pixels(text: str) -> int:
+    return in_range(int(text), 32, 8192)
 
 
 def port(text: str) -> int:

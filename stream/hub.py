@@ -1,10 +1,9 @@
-"""Where pictures are published and viewers counted: any transport that can subscribe can serve them."""
+"""Where pictures are published and viewers counted: any transport can serve what is here."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from stream.frames import Picture
 from stream.latest import Latest
@@ -13,40 +12,60 @@ BOUNDARY = "frame"
 
 
 class Hub:
-    """The newest picture, and how many watch: pictures are painted only while somebody does, or `always`."""
+    """The newest picture, and how many watch: pictures are painted only while somebody does, or `always`.
+
+    `on_publish` is called for each picture and at the close, by whoever publishes or closes; it must not
+    wait.
+    """
 
     def __init__(self, always: bool = False) -> None:
         self._always = always
         self._lock = threading.Lock()
         self._pictures: Latest[Picture] = Latest()
         self.viewers = 0
-        self.closed = threading.Event()
+        self.entered = 0  # how many ever were: a new one needs a picture, also if no new frame comes
+        self.closed = False
+        self.on_publish: Callable[[], None] = lambda: None
 
     @property
     def watched(self) -> bool:
         return self._always or self.viewers > 0
 
+    @property
+    def newest(self) -> Picture | None:
+        return self._pictures.peek()
+
     def publish(self, picture: Picture) -> None:
         self._pictures.put(picture)
+        self.on_publish()
 
-    @contextmanager
-    def subscribe(self, repeat_s: float) -> Iterator[Iterator[Picture | None]]:
-        """Count as a viewer; inside, iterate over the newest picture, with a None whenever nothing new came
-        for `repeat_s` seconds. The iterator ends when the hub closes."""
+    def enter(self) -> Picture | None:
+        """One viewer more. Returns the picture not to show them: it may be an hour old, from when somebody
+        last watched."""
         with self._lock:
-            # A picture left from when somebody last watched may be an hour old.
-            seen = 0 if self.watched else self._pictures.version
+            stale = None if self.watched else self.newest
             self.viewers += 1
+            self.entered += 1
+        return stale
+
+    def leave(self) -> None:
+        with self._lock:
+            self.viewers -= 1
+
+    def snapshot(self, timeout_s: float) -> Picture | None:
+        """A picture of now, as any viewer would see it next; None if there is none in time."""
+        seen = 0 if self.watched else self._pictures.version
+        self.enter()
         try:
-            yield self._pictures.ticks(repeat_s, seen)
+            return next(self._pictures.ticks(timeout_s, seen), None)
         finally:
-            with self._lock:
-                self.viewers -= 1
+            self.leave()
 
     def close(self) -> None:
-        """End every subscription. May be called twice."""
-        self.closed.set()
+        """No more pictures: every viewer's stream ends. May be called twice."""
+        self.closed = True
         self._pictures.close()
+        self.on_publish()
 
 
 def multipart(jpeg: bytes, captured_s: float) -> bytes:

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stream.broadcast import Broadcast
 from stream.hub import Hub
 from stream.listening import is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, Sink
 from stream.pipeline import Pipeline, Policy
-from stream.sources import Source, SourceError, Wish, open_source
+from stream.sources import Source, SourceError, Wish, open_source, without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +51,13 @@ def live(wish: LiveWish) -> None:
     token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
     model = load_model(wish.model)
     source = open_first(wish)
+    # What "auto" found is what comes back after a loss: not the demo instead of a camera.
+    again = source.name if source and wish.source == "auto" else wish.source
     hub = Hub(always=wish.encode_always)
     with log_file(wish, model, source) as sink:
         pipeline = Pipeline(
             source,
-            lambda: open_source(wish.source, wish.camera),
+            lambda: open_source(again, wish.camera),
             model.backend,
             model.reading,
             wish.policy,
@@ -62,15 +65,17 @@ def live(wish: LiveWish) -> None:
             sink,
         )
         status = Status(pipeline, model)
-        app = create_app(hub, status, ServerOptions(token, wish.max_streams))
-        server = Server(app, listening, wish.max_streams)
+        broadcast = Broadcast(hub)
+        server = Server(create_app(hub, broadcast, status, ServerOptions(token, wish.max_streams)), listening)
         pipeline.start()
+        broadcast.start()
         server.start()
         try:
             print(greeting(address(listening, token), source, wish.source, model), flush=True)
             pipeline.join(wish.duration_s)
         finally:
             pipeline.stop()
+            broadcast.close(LEAVE_S)
             server.close(LEAVE_S)
             pipeline.join(STOP_S)
 
@@ -127,7 +132,7 @@ def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:
     """The one line: where to look, which source, backend, runtime, model."""
     facts = model.backend.facts()
     if source is None:
-        camera = f"{asked} as soon as it is there"
+        camera = f"{without_credentials(asked)} as soon as it is there"
     else:
         width, height = source.size
         camera = f"{source.name} {width}x{height}" + (f" at {source.fps:g} fps" if source.fps else "")

@@ -92,13 +92,15 @@ def load_model(wish: ModelWish) -> Model:
     backend = load_backend(
         wish.backend, ModelToRun(path, recipe, wish.fit, threads, wish.runtime, wish.mean, wish.std)
     )
-    loaded_ns = time.monotonic_ns()
-    facts = backend.facts()
-    labels = read_labels(labels_path).fitted(facts.outputs) if labels_path else numbered(facts.outputs)
-    reading = Reading(labels, facts.output, wish.scores or kind, wish.top_k, wish.threshold)
-    return Model(
-        name, backend, reading, sha256_of(path), (loaded_ns - started_ns) // 1000, warm_up(backend, reading)
-    )
+    load_us = (time.monotonic_ns() - started_ns) // 1000
+    try:
+        facts = backend.facts()
+        labels = read_labels(labels_path).fitted(facts.outputs) if labels_path else numbered(facts.outputs)
+        reading = Reading(labels, facts.output, wish.scores or kind, wish.top_k, wish.threshold)
+        return Model(name, backend, reading, sha256_of(path), load_us, warm_up(backend, reading))
+    except ModelError:
+        backend.close()
+        raise
 
 
 def looks_like_a_file(model: str) -> bool:

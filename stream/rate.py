@@ -19,7 +19,7 @@ class Rate:
         with self._lock:
             self._marks.append(now_ns)
             # Two are kept whatever their age: a source of one frame in ten seconds has a rate too.
-            while len(self._marks) > 2 and now_ns - self._marks[1] > WINDOW_NS:
+            while len(self._marks) > 2 and now_ns - self._marks[0] > WINDOW_NS:
                 self._marks.popleft()
 
     def per_second(self, now_ns: int) -> float | None:
@@ -27,9 +27,10 @@ class Rate:
         with self._lock:
             if len(self._marks) < 2:
                 return None
-            intervals, first, last = len(self._marks) - 1, self._marks[0], self._marks[-1]
-        span_ns = last - first
-        overdue = now_ns - last > 2 * span_ns / intervals
-        if overdue:
-            span_ns = now_ns - first
+            marks = tuple(self._marks)
+        intervals, span_ns, silent_ns = len(marks) - 1, marks[-1] - marks[0], now_ns - marks[-1]
+        if silent_ns > 2 * span_ns / intervals:  # overdue: what is left in a window that ends now
+            start_ns = max(marks[0], now_ns - WINDOW_NS)
+            left = sum(mark > start_ns for mark in marks)
+            return max(left * 1e9 / (now_ns - start_ns), 1e9 / silent_ns)
         return intervals * 1e9 / span_ns if span_ns else None

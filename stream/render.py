@@ -16,6 +16,7 @@ from stream.hub import Hub, multipart
 from stream.latest import Latest
 from stream.log import Sink
 from stream.overlay import Caption, paint, paint_no_signal, warm_up
+from stream.sources import SourceError
 
 Show = Literal["live", "classified"]
 
@@ -42,32 +43,33 @@ class Render:
 
     def run(self) -> None:
         warm_up()
-        painted = None
+        painted, entered = None, 0
         try:
-            for _ in self._ticks():
-                frame, answer = self._newest()
+            for frame, answer in self._shown():
+                self._capture.watch()
                 if not self._hub.watched:
-                    painted = None
                     continue
                 fault = self._capture.fault()
                 if fault is not None:
                     self._publish_no_signal(frame, fault)
-                elif frame is not None and frame is not painted:
+                elif frame is not None and (frame is not painted or entered != self._hub.entered):
+                    painted, entered = frame, self._hub.entered
                     self._publish(frame, answer)
-                    painted = frame
         finally:
             self._hub.close()
 
-    def _ticks(self) -> Iterator[object]:
-        """One for each thing to show, and one every IDLE_S seconds."""
-        return (self._answers if self._show == "classified" else self._frames).ticks(IDLE_S)
-
-    def _newest(self) -> tuple[Frame | None, Answer | None]:
-        """What to show: the newest frame and the newest answer, or a classified frame with its own."""
-        answer = self._answers.peek()
-        if self._show == "classified":
-            return (answer.frame if answer else None), answer
-        return self._frames.peek(), answer
+    def _shown(self) -> Iterator[tuple[Frame | None, Answer | None]]:
+        """What to show: the newest frame and the newest answer, or a classified frame with its own. Each time
+        there is something new, and every IDLE_S seconds."""
+        if self._show == "live":
+            for _ in self._frames.ticks(IDLE_S):
+                yield self._frames.peek(), self._answers.peek()
+            return
+        answer = None
+        for fresh in self._answers.ticks(IDLE_S):
+            # Not `peek`: with --every-frame the next answer may be there already, and this one would be lost.
+            answer = fresh or answer
+            yield (answer.frame if answer else None), answer
 
     def _publish(self, frame: Frame, answer: Answer | None) -> None:
         started_ns = time.monotonic_ns()
@@ -112,5 +114,9 @@ class Render:
 
 def encode(image: Image, quality: int) -> bytes:
     """As JPEG."""
-    _, buffer = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    good, buffer = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    if not good:
+        raise SourceError(
+            f"a picture of {image.shape[1]}x{image.shape[0]} is too large for JPEG - shrink it to 65500"
+        )
     return buffer.tobytes()

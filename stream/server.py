@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, jsonify, request
-from waitress.server import create_server
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, create_server
+from waitress.task import WSGITask
 from waitress.wasyncore import close_all
 
+from stream.broadcast import Broadcast
 from stream.hub import BOUNDARY, Hub
 from stream.state import Status
 
-REPEAT_S = 1.0
-"""Without a new picture the last one is sent again: a vanished viewer is only noticed by writing to it."""
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 SNAPSHOT_S = 1.0
-RESERVED_THREADS = 8
-"""Threads beyond those that streams may take, so that health checks are answered however many watch."""
+THREADS = 8
+"""For pages, figures and snapshots. Streams take none, so health checks are answered however many watch."""
 COOKIE = "labelcam_token"
+TAKE_OVER = "labelcam.take_over"
+"""In a request's environment: gives the application the connection itself."""
 
 
 @dataclass(frozen=True)
@@ -36,39 +43,82 @@ class ServerOptions:
 class Server:
     """Serves `app` on `listening` in a thread of its own. `close` ends it, whoever is still connected."""
 
-    def __init__(self, app: Flask, listening: socket.socket, max_streams: int) -> None:
+    def __init__(self, app: Flask, listening: socket.socket) -> None:
         logging.getLogger("waitress").setLevel(logging.ERROR)
         self._map: dict[int, Any] = {}  # waitress's: what its loop listens to
         self._server = create_server(
             app,
             map=self._map,
             sockets=[listening],
-            threads=max_streams + RESERVED_THREADS,
-            connection_limit=max_streams + 200,
+            threads=THREADS,
+            connection_limit=200,
             asyncore_use_poll=True,
             channel_timeout=30,
             channel_request_lookahead=0,  # CVE-2024-49768 needs it above 0
             max_request_body_size=64 * 1024,
             max_request_header_size=16 * 1024,
-            # A part is handed to the kernel at once, and the next one waits until it is gone.
-            send_bytes=1,
-            outbuf_high_watermark=1,
-            outbuf_overflow=64 * 1024 * 1024,
             log_socket_errors=False,
             ident=None,
         )
+        assert isinstance(self._server, BaseWSGIServer)
+        self._server.channel_class = Channel
         self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self, patience_s: float) -> None:
-        """Take no new viewers, let the responses that are ending end, then cut."""
-        self._server.close()
+        """Let the responses that are ending end, cut those that do not, stop the threads, and close."""
         until_s = time.monotonic() + patience_s
-        while self._map and time.monotonic() < until_s:
+        while any(channel.requests for channel in self._channels()) and time.monotonic() < until_s:
             time.sleep(0.01)
+        for channel in self._channels():
+            channel.handle_close()  # wakes a thread that waits for somebody who does not read
+        self._server.task_dispatcher.shutdown(timeout=1)
+        self._server.close()
         close_all(self._map)
+
+    def _channels(self) -> list[HTTPChannel]:
+        return [channel for channel in list(self._map.values()) if isinstance(channel, HTTPChannel)]
+
+
+class Task(WSGITask):
+    """A request whose application may keep the connection for itself."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[TAKE_OVER] = self.take_over
+        return environ
+
+    def take_over(self) -> socket.socket:
+        """The connection, now the caller's: waitress closes only its own copy, and writes nothing more."""
+        assert self.channel.socket is not None
+        self.channel.connected = False
+        return self.channel.socket.dup()
+
+
+class Channel(HTTPChannel):
+    task_class = Task
+
+
+class StreamResponse(Response):
+    """An endless response: its head goes out like any other's, and then the broadcast has the connection."""
+
+    automatically_set_content_length = False
+
+    def __init__(self, broadcast: Broadcast, interval_s: float) -> None:
+        headers = {"Pragma": "no-cache", "X-Accel-Buffering": "no", "Connection": "close"}
+        super().__init__(headers=headers, content_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+        self._broadcast, self._interval_s = broadcast, interval_s
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return super().__call__(environ, start_response)
+        lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.headers)]
+        head = "\r\n".join([*lines, "", f"--{BOUNDARY}", ""])
+        self._broadcast.add(environ[TAKE_OVER](), head.encode("latin-1"), self._interval_s, self.close)
+        start_response(self.status, [])
+        return []
 
 
 class Slots:
@@ -87,7 +137,7 @@ class Slots:
         self._free.release()
 
 
-def create_app(hub: Hub, status: Status, options: ServerOptions) -> Flask:
+def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOptions) -> Flask:
     app = Flask(
         "labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page"
     )
@@ -123,27 +173,21 @@ def create_app(hub: Hub, status: Status, options: ServerOptions) -> Flask:
     @app.get("/stream")
     @app.get("/stream.mjpg")
     def stream() -> Response:
-        try:
-            interval_s = 1 / float(request.args["fps"]) if "fps" in request.args else 0.0
-        except (ValueError, ZeroDivisionError):
+        fps = request.args.get("fps", math.inf, type=float)
+        if not fps > 0:
             return refusal(HTTPStatus.BAD_REQUEST, "fps is a number above 0, such as /stream?fps=5")
         if not slots.take():
             response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{options.max_streams} viewers watch already")
             response.headers["Retry-After"] = "5"
             return response
-        response = Response(
-            parts(hub, interval_s),
-            content_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}",
-            headers={"Pragma": "no-cache", "X-Accel-Buffering": "no"},
-        )
+        response = StreamResponse(broadcast, 1 / fps)
         response.call_on_close(slots.give_back)
         return response
 
     @app.get("/snapshot")
     @app.get("/snapshot.jpg")
     def snapshot() -> Response:
-        with hub.subscribe(SNAPSHOT_S) as pictures:
-            picture = next(pictures, None)
+        picture = hub.snapshot(SNAPSHOT_S)
         if picture is None or picture.seq is None:
             return refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE, status.fault() or "no picture came within a second"
@@ -167,19 +211,6 @@ def create_app(hub: Hub, status: Status, options: ServerOptions) -> Flask:
         return verdict(status.fault() or (None if status.answered() else "the model has not answered yet"))
 
     return app
-
-
-def parts(hub: Hub, interval_s: float) -> Iterator[bytes]:
-    """The body of one viewer's stream: each time a picture is through, the newest one, never an older one."""
-    yield f"--{BOUNDARY}\r\n".encode()
-    last: bytes | None = None
-    with hub.subscribe(REPEAT_S) as pictures:
-        for picture in pictures:
-            last = picture.part if picture else last
-            if last is not None:
-                yield last
-            if interval_s and hub.closed.wait(interval_s):
-                return
 
 
 def known(token: str) -> bool:

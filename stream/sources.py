@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +70,24 @@ def _opener(name: str) -> Opener:
     if name.startswith("/dev/"):
         return cameras.open_camera
     scheme, separator, _ = name.partition("://")
-    if separator and scheme in ("rtsp", "rtsps", "http", "https"):
+    shown = without_credentials(name)
+    if separator and scheme.lower() in ("rtsp", "rtsps", "http", "https"):
         return cameras.open_network
     if Path(name).is_dir():
         return cameras.open_folder
     if Path(name).exists():
         return cameras.open_file
     if separator or name.partition(":")[0] in ("csi", "gst"):
-        raise SourceError(f"no source is called {name} - known: {', '.join(KINDS)}")
-    raise SourceError(f"there is no file or folder {name} - give one of: {', '.join(KINDS)}")
+        raise SourceError(f"no source is called {shown} - known: {', '.join(KINDS)}")
+    raise SourceError(f"there is no file or folder {shown} - give one of: {', '.join(KINDS)}")
+
+
+def without_credentials(name: str) -> str:
+    """What was asked for, as it may be shown and logged: no user, no password, no query."""
+    scheme, separator, rest = name.partition("://")
+    if not separator:
+        return re.sub(r"^[^/@]*:[^@]*@", "", name)  # an address whose rtsp:// was forgotten
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest[len(host) :]:  # a password with a / or # in it: who can say where it ends
+        return f"{scheme}://..."
+    return f"{scheme}://{re.split('[?#]', rest, maxsplit=1)[0].rpartition('@')[2]}"

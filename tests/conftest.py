@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""What the tests share, and `--no-skips`, with which CI lets nothing pass by."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared photographs are not here: name their folder in LABELCAM_SHARED")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed run")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter is not None and reporter.stats.get("skipped"):
+        reporter.write_line("\nskipped tests, and --no-skips was given")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

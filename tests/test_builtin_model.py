@@ -68,7 +68,7 @@ def test_the_two_cranes_are_two_classes() -> None:
     names = read_labels(LABELS).names
     assert [index for index, name in enumerate(names) if name == "crane"] == [134, 517]
     lines = LABELS.read_text().splitlines()
-    assert (lines[134], lines[517]) == ("n02012849 crane", "n03126707 crane")
+    assert (lines[134], lines[517]) == ("n02012849\tcrane", "n03126707\tcrane")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,6 +25,7 @@ from models.files import find, place, pull, sha256_of, verify
 from models.report import list_rows, list_table, pull_models, verify_rows, verify_table
 
 ROOT = Path(__file__).parent.parent
+NOBODY = 65534
 BODY = bytes(range(256)) * 1024
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -199,11 +203,31 @@ def test_a_directory_that_cannot_be_made_is_one_line(server: Server, tmp_path: P
     assert server.requests == 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_cannot_be_written_is_one_line(server: Server, tmp_path: Path) -> None:
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may write everywhere: while inside, root is somebody else."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(server: Server) -> None:
     server.answers = [whole]
-    (tmp_path / "sealed").mkdir(mode=0o555)
-    assert "Permission denied" in refusal(tiny(server.url), tmp_path / "sealed")
+    import_module("requests")  # the message needs it, and nobody may be unable to read it
+    with TemporaryDirectory() as folder:  # not tmp_path: that lies where only its owner may look
+        sealed = Path(folder) / "sealed"
+        sealed.mkdir()
+        Path(folder).chmod(0o755)
+        sealed.chmod(0o555)
+        with as_nobody():
+            message = refusal(tiny(server.url), sealed)
+        sealed.chmod(0o755)
+    assert "Permission denied" in message
     assert server.requests == 0
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.errors import ModelError
 from models.labels import Labels, numbered
 from models.recipe import NOT_QUANTISED, Quantisation
-from models.scores import Reading, Smoother, best_indices, softmax
+from models.scores import Reading, Smoother, best_first, softmax
 
 PROBABILITY = Quantisation(1 / 256, 0)
 
@@ -151,8 +151,8 @@ def test_the_best_are_what_sorting_everything_would_give(
     assert shown(reading, scores) == close_to(expected)
 
 
-def test_the_best_indices_of_the_smallest_int8_come_last() -> None:
-    assert best_indices(np.array([-128, 127, 0], np.int8), 3).tolist() == [1, 2, 0]
+def test_the_best_first_of_the_smallest_int8_come_last() -> None:
+    assert best_first(np.array([-128, 127, 0], np.int8)).tolist() == [1, 2, 0]
 
 
 def test_reading_does_not_change_the_vector() -> None:

@@ -4,7 +4,8 @@
 const EVERY_MS = 1000;
 const byId = (id) => document.getElementById(id);
 const number = (value, digits, unit) => (value === null || value === undefined ? "–" : value.toFixed(digits) + unit);
-let lost = false;
+let uptime = 0;
+let lost = false; // the video is broken and wants to be asked for anew
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -66,10 +67,13 @@ async function refresh() {
   try {
     const response = await fetch("/api/state", { signal: AbortSignal.timeout(5000) });
     if (!response.ok) throw new Error(`the server answers ${response.status}`);
-    show(await response.json());
-    // A browser ends a broken multipart picture without saying so: ask for it anew when the server is back.
-    if (lost) byId("video").src = `/stream?again=${Date.now()}`;
+    const state = await response.json();
+    show(state);
+    // A browser ends a broken multipart picture without saying so. A younger server is another one, which may
+    // have come within one of our seconds.
+    if (lost || state.uptime_s < uptime) byId("video").src = `/stream?again=${Date.now()}`;
     lost = false;
+    uptime = state.uptime_s;
   } catch (error) {
     lost = true;
     byId("lamp").className = "off";
@@ -78,4 +82,6 @@ async function refresh() {
   setTimeout(refresh, EVERY_MS);
 }
 
+byId("video").addEventListener("error", () => { lost = true; }); // too many viewers: again in a second
+if (byId("video").complete && !byId("video").naturalWidth) lost = true; // before we could listen
 refresh();
