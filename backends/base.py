@@ -48,10 +48,11 @@ class BackendFacts:
 
 
 class Backend(Protocol):
-    """One loaded model. Used by one thread at a time; whoever made it closes it."""
+    """One loaded model. One thread infers; another may prepare the next picture meanwhile. Whoever made it
+    closes it."""
 
     def prepare(self, image: Image) -> Tensor:
-        """A picture (height, width, 3) BGR, of any size, as the model wants it."""
+        """A picture (height, width, 3) BGR, of any size, as the model wants it. Leaves the model alone."""
 
     def infer(self, tensor: Tensor) -> Scores:
         """(classes,) as the model gives them: `facts().output` says how integers stand for scores.

@@ -136,7 +136,9 @@ def download(url: str, path: Path, size: int, timeout_s: float) -> None:
         raise ModelError(f"pulling needs {error.name} - type: pip install -r requirements.txt") from error
     # When a download breaks, pooch leaves open its bar, and the message lands behind it, and the connection.
     with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(desc=path.name, total=size, unit="B", unit_scale=True, ncols=79))
+        bar = stack.enter_context(
+            tqdm(desc=path.name, total=size, unit="B", unit_scale=True, ncols=79, disable=None)
+        )
 
         def watch(answer: Any, **_: Any) -> None:
             stack.callback(answer.close)

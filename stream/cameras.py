@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from models.recipe import Image, as_image
 from stream import demo
@@ -20,6 +21,8 @@ DEFAULT_SIZE = (640, 480)
 DEFAULT_FPS = 30.0
 NETWORK_TIMEOUT_MS = 5000
 """OpenCV's own default is 30 s, which looks like a hang."""
+JPEG_START, JPEG_END, JPEG_TAIL = b"\xff\xd8", b"\xff\xd9", 65536
+"""libjpeg fills in what is missing and says so on the terminal. Some cameras append data of their own."""
 TEXT = cv2.VideoWriter.fourcc(*"ansi")
 """ffmpeg plays a .txt as a film of a terminal. Nobody means that."""
 
@@ -131,10 +134,16 @@ def stills(name: str, paths: list[Path], wish: Wish) -> Source:
 
 def read_picture(path: Path) -> Image:
     """(height, width, 3) BGR, turned as its EXIF says. Raises SourceError."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    kinds = ", ".join(sorted(PICTURES))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror} - give a {kinds} file") from error
+    if content.startswith(JPEG_START) and JPEG_END not in content[-JPEG_TAIL:]:
+        raise SourceError(f"the picture {path} is cut off - copy it again")
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:
-        reason = "is not a picture that can be read" if path.exists() else "does not exist"
-        raise SourceError(f"{path} {reason} - give a {', '.join(sorted(PICTURES))} file")
+        raise SourceError(f"{path} is not a picture that can be read - give a {kinds} file")
     return as_image(image)
 
 

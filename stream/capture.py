@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Generator
 
-from stream.frames import Frame, Shot
+from models.recipe import Image
+from stream.frames import Frame, Prepared, Shot
 from stream.latest import Latest
 from stream.log import Sink
 from stream.rate import Rate
@@ -23,15 +24,19 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 10.0
 
 
 class Capture:
-    """Reads one source after the other into `frames`. `open_again` is called when a live source is lost, and,
-    if `source` is None, until there is one at all."""
+    """Reads one source after the other into `frames`. `open_again` is called when a live source is lost, and
+    also, if `source` is None, until there is one at all.
+
+    With `prepare` every frame counts: none is skipped, none is held back, and each is prepared here, while
+    the classify loop is busy with the one before.
+    """
 
     def __init__(
         self,
         source: Source | None,
         open_again: Callable[[], Source],
         frames: Latest[Frame],
-        every_frame: bool,
+        prepare: Callable[[Image], Prepared] | None,
         sink: Sink,
         stopping: threading.Event,
     ) -> None:
@@ -40,13 +45,13 @@ class Capture:
         self.count = 0
         self._fault = "" if source else "waiting for the camera"
         self._open_again, self._frames, self._sink, self._stopping = open_again, frames, sink, stopping
-        self._every_frame = every_frame
+        self._prepare = prepare
         self._asked_ns: int | None = None  # since when the source owes the next frame; None: it does not
         self._connected_ns = 0
         self._stalled = False
 
     def run(self) -> None:
-        put = self._frames.hand if self._every_frame else self._frames.put
+        put = self._frames.hand if self._prepare else self._frames.put
         shots = self._paced(self._shots())
         try:
             for seq, shot in enumerate(shots):
@@ -54,7 +59,10 @@ class Capture:
                 self.count = seq + 1
                 self.rate.mark(arrived_ns)
                 self._asked_ns = None  # a classifier that takes its time is not the camera's fault
-                if not put(Frame(seq, shot.image, arrived_ns, time.time(), shot.name, shot.sensor_ns)):
+                prepared = self._prepare(shot.image) if self._prepare else None
+                if not put(
+                    Frame(seq, shot.image, arrived_ns, time.time(), shot.name, shot.sensor_ns, prepared)
+                ):
                     break
                 self._asked_ns = time.monotonic_ns()
         finally:
@@ -88,7 +96,7 @@ class Capture:
         try:
             due_s = time.monotonic()
             for shot in shots:
-                if self.source and self.source.paced and self.source.fps and not self._every_frame:
+                if self.source and self.source.paced and self.source.fps and not self._prepare:
                     self._stopping.wait(max(0.0, due_s - time.monotonic()))
                     # Late by more than a frame: go on from here instead of rushing after the lost time.
                     due_s = max(due_s + 1 / self.source.fps, time.monotonic())

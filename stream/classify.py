@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from backends import Backend
+from models.recipe import Image
 from models.scores import Reading, Smoother
-from stream.frames import Answer, Frame
+from stream.frames import Answer, Frame, Prepared
 from stream.latest import Latest
 from stream.log import Record, Sink
 from stream.rate import Rate
@@ -52,16 +53,20 @@ def answer_to(
     frame: Frame, backend: Backend, reading: Reading, smoother: Smoother | None = None, skipped: int = 0
 ) -> Answer:
     """Prepare, infer, read the scores; live frames and stills alike, so that their times can be compared."""
-    taken_ns = time.monotonic_ns()
-    tensor = backend.prepare(frame.image)
-    prepared_ns = time.monotonic_ns()
-    scores = backend.infer(tensor)
+    prepared = frame.prepared or prepare(frame.image, backend)
+    started_ns = time.monotonic_ns()
+    scores = backend.infer(prepared.tensor)
     inferred_ns = time.monotonic_ns()
     if smoother is not None:
         scores = smoother(reading.real(scores))
     predictions = reading.top(scores)
     done_ns = time.monotonic_ns()
-    return Answer(frame, predictions, skipped, taken_ns, prepared_ns, inferred_ns, done_ns)
+    return Answer(frame, predictions, skipped, prepared, started_ns, inferred_ns, done_ns)
+
+
+def prepare(image: Image, backend: Backend) -> Prepared:
+    started_ns = time.monotonic_ns()
+    return Prepared(backend.prepare(image), started_ns, time.monotonic_ns())
 
 
 def frame_record(answer: Answer) -> Record:

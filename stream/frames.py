@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backends.base import Tensor
 from models.recipe import Image
 from models.scores import Prediction
 
@@ -18,6 +19,15 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A picture as the model wants it, and when it was made so."""
+
+    tensor: Tensor
+    started_ns: int
+    done_ns: int
+
+
+@dataclass(frozen=True)
 class Frame:
     """A shot with its number. Gaps between two frames' `seq` are the frames skipped."""
 
@@ -27,6 +37,7 @@ class Frame:
     arrived_s: float  # Unix time, a label for people
     name: str | None = None
     sensor_ns: int | None = None
+    prepared: Prepared | None = None  # by the capture loop already, with --every-frame
 
 
 @dataclass(frozen=True)
@@ -36,22 +47,23 @@ class Answer:
     frame: Frame
     predictions: tuple[Prediction, ...]
     skipped: int  # frames overwritten since the last classified one
-    taken_ns: int
-    prepared_ns: int
+    prepared: Prepared
+    started_ns: int
     inferred_ns: int
     done_ns: int
 
     @property
     def wait_us(self) -> int:
-        return (self.taken_ns - self.frame.arrived_ns) // 1000
+        """Between its arrival and its inference the frame was prepared; the rest of that time it waited."""
+        return (self.started_ns - self.frame.arrived_ns) // 1000 - self.pre_us
 
     @property
     def pre_us(self) -> int:
-        return (self.prepared_ns - self.taken_ns) // 1000
+        return (self.prepared.done_ns - self.prepared.started_ns) // 1000
 
     @property
     def infer_us(self) -> int:
-        return (self.inferred_ns - self.prepared_ns) // 1000
+        return (self.inferred_ns - self.started_ns) // 1000
 
     @property
     def post_us(self) -> int:

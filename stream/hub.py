@@ -25,7 +25,7 @@ class Hub:
         self.viewers = 0
         self.entered = 0  # how many ever were: a new one needs a picture, also if no new frame comes
         self.closed = False
-        self.on_publish: Callable[[], None] = lambda: None
+        self.on_publish: Callable[[], object] = lambda: None
 
     @property
     def watched(self) -> bool:

@@ -38,7 +38,9 @@ def listen(host: str, port: int) -> socket.socket:
             raise ListenError(
                 f"port {port} on {host} is taken - choose another: --port {port + 1}"
             ) from error
-        raise ListenError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        raise ListenError(
+            f"cannot listen on {host} port {port}: {error.strerror} - try --host 127.0.0.1"
+        ) from error
     return listening
 
 

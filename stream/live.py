@@ -6,7 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,14 +47,16 @@ def live(wish: LiveWish) -> None:
     from stream.server import Server, ServerOptions, create_app  # Flask takes a quarter of a second to import
     from stream.state import Status
 
-    listening = listen(wish.host, wish.port)
-    token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
-    model = load_model(wish.model)
-    source = open_first(wish)
-    # What "auto" found is what comes back after a loss: not the demo instead of a camera.
-    again = source.name if source and wish.source == "auto" else wish.source
-    hub = Hub(always=wish.encode_always)
-    with log_file(wish, model, source) as sink:
+    with ExitStack() as opened:
+        listening = opened.enter_context(listen(wish.host, wish.port))
+        token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
+        model = load_model(wish.model)
+        opened.callback(model.backend.close)
+        source = open_first(wish)
+        sink = opened.enter_context(log_file(wish, model, source))
+        hub = Hub(always=wish.encode_always)
+        # What "auto" found is what comes back after a loss: not the demo instead of a camera.
+        again = source.name if source and wish.source == "auto" else wish.source
         pipeline = Pipeline(
             source,
             lambda: open_source(again, wish.camera),
@@ -64,9 +66,9 @@ def live(wish: LiveWish) -> None:
             hub,
             sink,
         )
-        status = Status(pipeline, model)
         broadcast = Broadcast(hub)
-        server = Server(create_app(hub, broadcast, status, ServerOptions(token, wish.max_streams)), listening)
+        options = ServerOptions(token, wish.max_streams)
+        server = Server(create_app(hub, broadcast, Status(pipeline, model), options), listening)
         pipeline.start()
         broadcast.start()
         server.start()

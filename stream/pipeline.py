@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from backends import Backend
 from models.scores import Reading
 from stream.capture import Capture
-from stream.classify import Classify
+from stream.classify import Classify, prepare
 from stream.frames import Answer, Frame
 from stream.hub import Hub
 from stream.latest import Latest
@@ -48,7 +49,8 @@ class Pipeline:
         self.answers: Latest[Answer] = Latest()
         self._stopping = threading.Event()
         self._slots = (frames, self.answers, hub)
-        self.capture = Capture(source, open_again, frames, policy.every_frame, sink, self._stopping)
+        ahead = partial(prepare, backend=backend) if policy.every_frame else None
+        self.capture = Capture(source, open_again, frames, ahead, sink, self._stopping)
         self.classify = Classify(
             backend,
             reading,

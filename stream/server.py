@@ -93,8 +93,9 @@ class Task(WSGITask):
     def take_over(self) -> socket.socket:
         """The connection, now the caller's: waitress closes only its own copy, and writes nothing more."""
         assert self.channel.socket is not None
+        connection = self.channel.socket.dup()
         self.channel.connected = False
-        return self.channel.socket.dup()
+        return connection
 
 
 class Channel(HTTPChannel):
@@ -107,7 +108,7 @@ class StreamResponse(Response):
     automatically_set_content_length = False
 
     def __init__(self, broadcast: Broadcast, interval_s: float) -> None:
-        headers = {"Pragma": "no-cache", "X-Accel-Buffering": "no", "Connection": "close"}
+        headers = {"Pragma": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(headers=headers, content_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}")
         self._broadcast, self._interval_s = broadcast, interval_s
 
@@ -115,8 +116,13 @@ class StreamResponse(Response):
         if environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.headers)]
-        head = "\r\n".join([*lines, "", f"--{BOUNDARY}", ""])
-        self._broadcast.add(environ[TAKE_OVER](), head.encode("latin-1"), self._interval_s, self.close)
+        head = "\r\n".join([*lines, "Connection: close", "", f"--{BOUNDARY}", ""])
+        try:
+            connection = environ[TAKE_OVER]()
+        except OSError:  # no more files may be open
+            self.close()
+            raise
+        self._broadcast.add(connection, head.encode("latin-1"), self._interval_s, self.close)
         start_response(self.status, [])
         return []
 
@@ -173,14 +179,14 @@ def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOp
     @app.get("/stream")
     @app.get("/stream.mjpg")
     def stream() -> Response:
-        fps = request.args.get("fps", math.inf, type=float)
-        if not fps > 0:
+        interval_s = interval(request.args.get("fps"))
+        if interval_s is None:
             return refusal(HTTPStatus.BAD_REQUEST, "fps is a number above 0, such as /stream?fps=5")
         if not slots.take():
             response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{options.max_streams} viewers watch already")
             response.headers["Retry-After"] = "5"
             return response
-        response = StreamResponse(broadcast, 1 / fps)
+        response = StreamResponse(broadcast, interval_s)
         response.call_on_close(slots.give_back)
         return response
 
@@ -211,6 +217,17 @@ def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOp
         return verdict(status.fault() or (None if status.answered() else "the model has not answered yet"))
 
     return app
+
+
+def interval(fps: str | None) -> float | None:
+    """Seconds between two pictures at least: 0 without a limit, None if it is none."""
+    if fps is None:
+        return 0.0
+    try:
+        interval_s = 1 / float(fps)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return interval_s if 0 < interval_s < math.inf else None
 
 
 def known(token: str) -> bool:

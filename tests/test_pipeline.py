@@ -23,7 +23,7 @@ from models.recipe import Image, as_image
 from models.scores import Reading, Scores
 from stream import demo
 from stream.capture import Capture
-from stream.classify import Classify
+from stream.classify import Classify, prepare
 from stream.frames import Answer, Frame, Picture, Shot
 from stream.hub import Hub
 from stream.latest import Latest
@@ -417,9 +417,10 @@ class Eager(Latest[Answer]):
 
 def test_no_answer_is_lost_between_the_classifier_and_the_painter(model: Model) -> None:
     frames, hub, records = Latest[Frame](), Hub(always=True), list[Record]()
-    capture = Capture(None, no_other_source, frames, True, records.append, threading.Event())
+    capture = Capture(None, no_other_source, frames, None, records.append, threading.Event())
     made_frames = [Frame(number, demo.draw(number, NOON, SMALL), number, 0.0) for number in range(5)]
-    answers = Eager([Answer(frame, (), 0, 0, 0, 0, 0) for frame in made_frames])
+    prepared = prepare(made_frames[0].image, model.backend)
+    answers = Eager([Answer(frame, (), 0, prepared, 0, 0, 0) for frame in made_frames])
     classify = Classify(model.backend, model.reading, 0.0, None, frames, answers, True, records.append)
     frames.put(made_frames[-1])
     Render("classified", 80, "runtime", capture, classify, frames, answers, hub, records.append).run()

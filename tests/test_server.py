@@ -289,7 +289,8 @@ def test_head_of_the_stream_takes_no_place(demo: Site) -> None:
 
 
 def test_a_snapshot_is_of_now(demo: Site) -> None:
-    time.sleep(1)  # nobody watches: nothing is painted
+    assert ask(demo.address, "/snapshot").status == 200
+    time.sleep(1)  # nobody watches, nothing is painted: that picture is still the newest there is
     before = ask(demo.address, "/api/state").json["frames"]["captured"]
     asked_s = time.time()
     snapshot = ask(demo.address, "/snapshot")
