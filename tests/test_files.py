@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
@@ -289,7 +293,7 @@ def test_a_pull_that_broke_off_succeeds_the_second_time(
     assert find("tiny", tiny(server.url), tmp_path).read_bytes() == BODY
 
 
-def test_a_good_pull_shows_a_bar_on_stderr_and_leaves_one_file_all_may_read(
+def test_a_good_pull_leaves_one_file_all_may_read_and_no_bar_where_nobody_looks(
     server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.answers = [whole]
@@ -298,10 +302,26 @@ def test_a_good_pull_shows_a_bar_on_stderr_and_leaves_one_file_all_may_read(
     assert names(path.parent) == ["tiny.tflite"]
     assert path.read_bytes() == BODY
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask()  # 0600 would shut out the service's user
-    shown = capfd.readouterr()
-    assert "100%" in shown.err
-    assert "tiny.tflite" in shown.err
-    assert shown.out == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_pull_at_a_terminal_shows_a_bar_on_stderr(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = [whole]
+    terminal, program = pty.openpty()
+    fcntl.ioctl(program, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # of no rows, tqdm uses none
+    with open(program, "w") as stderr:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stderr", stderr)
+        pull("tiny", tiny(server.url), tmp_path)
+        monkeypatch.undo()
+    shown = ""
+    with suppress(OSError):  # how Linux says that the other end of a terminal is closed
+        while True:
+            shown += os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert "100%" in shown
+    assert "tiny.tflite" in shown
 
 
 def umask() -> int:

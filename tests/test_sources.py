@@ -154,7 +154,7 @@ def test_a_folder_that_may_not_be_read_is_one_line() -> None:
 
 def test_a_corrupt_picture_in_a_folder_is_one_line_when_its_turn_comes(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", 1)
-    (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture \xff\xd9")
     write_picture(tmp_path / "c.png", 2)
     with opened(tmp_path) as source:
         assert next(source.shots).name == "a.png"
@@ -163,13 +163,23 @@ def test_a_corrupt_picture_in_a_folder_is_one_line_when_its_turn_comes(tmp_path:
         assert "\n" not in str(caught.value)
 
 
+def test_a_picture_cut_off_is_one_line_and_libjpeg_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.jpg"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert "is cut off" in refusal(path)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_picture_deleted_meanwhile_is_one_line(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     write_picture(tmp_path / "b.png").rename(tmp_path / "b.jpg")
     with opened(tmp_path) as source:
         (tmp_path / "b.jpg").unlink()
         next(source.shots)
-        with pytest.raises(SourceError, match=r"b\.jpg does not exist"):
+        with pytest.raises(SourceError, match=r"b\.jpg: No such file"):
             next(source.shots)
 
 
