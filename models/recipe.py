@@ -77,7 +77,7 @@ def shrink(image: Image, size: tuple[int, int]) -> Image:
         left, top = columns % across // 2, rows % down // 2
         whole = image[top : top + rows // down * down, left : left + columns // across * across]
         image = as_image(cv2.resize(whole, (columns // across, rows // down), interpolation=cv2.INTER_AREA))
-    if image.shape[1::-1] == (width, height):
+    if size_of(image) == size:
         return image
     return as_image(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
@@ -139,6 +139,11 @@ class Quantiser:
         if self.identity:
             return image
         return np.asarray(cv2.LUT(image, self.bits)).reshape(image.shape).view(self.dtype)
+
+
+def size_of(image: Image) -> tuple[int, int]:
+    """(width, height)."""
+    return image.shape[1], image.shape[0]
 
 
 def as_image(array: Any) -> Image:

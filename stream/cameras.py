@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.recipe import Image, as_image
+from models.recipe import Image, as_image, size_of
 from stream import demo
 from stream.frames import Shot
 from stream.sources import Source, SourceError, Wish, without_credentials
@@ -71,7 +71,7 @@ def open_camera(name: str, wish: Wish) -> Source:
     )
     first = first_picture(capture, f"{name} opens but delivers no picture - is another program using it?")
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    granted, fps = first.shape[1::-1], capture.get(cv2.CAP_PROP_FPS) or None
+    granted, fps = size_of(first), capture.get(cv2.CAP_PROP_FPS) or None
     note = ""
     if wish.size and granted != wish.size:
         note = f"asked for {width}x{height}, the camera grants {granted[0]}x{granted[1]}"
@@ -91,7 +91,7 @@ def open_network(name: str, wish: Wish) -> Source:
     first = first_picture(capture, f"no video comes from {shown} - is the address right and the camera on?")
     fps = capture.get(cv2.CAP_PROP_FPS)
     shots = read_on(capture, first, f"{shown} stopped delivering")
-    return Source(shown, "network", first.shape[1::-1], sane_fps(fps), live=True, paced=False, shots=shots)
+    return Source(shown, "network", size_of(first), sane_fps(fps), live=True, paced=False, shots=shots)
 
 
 def open_file(name: str, wish: Wish) -> Source:
@@ -106,7 +106,7 @@ def open_file(name: str, wish: Wish) -> Source:
     )
     fps = wish.fps or sane_fps(capture.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
     shots = read_on(capture, first, None)
-    return Source(name, "file", first.shape[1::-1], fps, live=False, paced=True, shots=shots)
+    return Source(name, "file", size_of(first), fps, live=False, paced=True, shots=shots)
 
 
 def open_folder(name: str, wish: Wish) -> Source:
@@ -129,7 +129,7 @@ def stills(name: str, paths: list[Path], wish: Wish) -> Source:
 
     first = read_picture(paths[0])
     fps = wish.fps or 1.0
-    return Source(name, "stills", first.shape[1::-1], fps, live=False, paced=True, shots=shots())
+    return Source(name, "stills", size_of(first), fps, live=False, paced=True, shots=shots())
 
 
 def read_picture(path: Path) -> Image:

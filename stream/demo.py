@@ -346,8 +346,10 @@ def street_with_lamps(size: Size) -> tuple[Image, dict[str, tuple[int, int, Imag
         rectangle(
             image, (left, house_top), (left + house_width, ground), (206 + shade, 192 + shade, 180 + shade)
         )
-        for floor in np.arange(house_top + unit * 0.03, ground - unit * 0.03, unit * 0.05):
-            for window in np.arange(left + unit * 0.02, left + house_width - unit * 0.03, unit * 0.04):
+        for floor in np.arange(house_top + unit * 0.03, ground - unit * 0.03, unit * 0.05).tolist():
+            for window in np.arange(
+                left + unit * 0.02, left + house_width - unit * 0.03, unit * 0.04
+            ).tolist():
                 pane = (window, floor), (window + unit * 0.018, floor + unit * 0.025)
                 rectangle(image, *pane, (222, 214, 204) if houses.random() < 0.6 else (190, 176, 164))
         left += house_width
@@ -508,7 +510,7 @@ def column_of_clues(page: Image, start: Point, end: Point, title: str) -> None:
     step = min(right - left, bottom - top) / 14
     small_print(page, title, (left, top + step), step / 20, step / 8)
     lengths = np.random.default_rng(len(title))
-    for y in np.arange(top + 2 * step, bottom - step / 2, step):
+    for y in np.arange(top + 2 * step, bottom - step / 2, step).tolist():
         words = left
         while words < right - step:
             word_end = min(right, words + step * lengths.uniform(0.6, 2.2))

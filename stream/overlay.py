@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from models.recipe import Image, as_image
+from models.recipe import Image, as_image, size_of
 from models.scores import Prediction
 
 Size = tuple[int, int]  # (width, height)
@@ -143,10 +143,6 @@ def ascii_only(text: str) -> str:
 
 
 # Measures. Text sizes are cached: a label is measured when it first appears, not on every frame.
-
-
-def size_of(image: Image) -> Size:
-    return image.shape[1], image.shape[0]
 
 
 def scale_of(size: Size) -> float:

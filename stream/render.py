@@ -8,7 +8,7 @@ from typing import Literal
 
 import cv2
 
-from models.recipe import Image
+from models.recipe import Image, size_of
 from stream.capture import Capture
 from stream.classify import Classify
 from stream.frames import Answer, Frame, Picture
@@ -95,7 +95,7 @@ class Render:
 
     def _publish_no_signal(self, frame: Frame | None, fault: str) -> None:
         source = self._capture.source
-        size = frame.image.shape[1::-1] if frame else source.size if source else (640, 480)
+        size = size_of(frame.image) if frame else source.size if source else (640, 480)
         since_s = (time.monotonic_ns() - frame.arrived_ns) / 1e9 if frame else 0.0
         jpeg = encode(paint_no_signal(size, fault, since_s), self._quality)
         now_s = time.time()
