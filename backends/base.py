@@ -46,6 +46,10 @@ class BackendFacts:
     outputs: int  # classes
     output: Quantisation
 
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.backend}, {self.runtime} {self.version}, {threads}"
+
 
 class Backend(Protocol):
     """One loaded model. One thread infers; another may prepare the next picture meanwhile. Whoever made it

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from models.recipe import Image
 from models.scores import Prediction
-from stream.cameras import PICTURES, read_picture
+from stream.cameras import pictures_in, read_picture
 from stream.classify import answer_to, frame_record
 from stream.frames import Answer, Frame
-from stream.host import host_facts
 from stream.loading import Model, ModelWish, load_model
-from stream.log import JsonLog
-from stream.sources import SourceError
+from stream.log import JsonLog, run_record
 from stream.statistics import describe
 
 WARM_UP = 5
@@ -40,12 +38,14 @@ class Bench:
 
 def bench(images: Iterable[Path], wish: ModelWish, runs: int, log: Path | None) -> Bench:
     """Every picture `runs` times, warm, after one load. Raises what loading, reading and logging raise."""
-    pictures = [(path, read_picture(path)) for path in picture_paths(images)]
+    paths = picture_paths(images)
+    read_picture(paths[0])  # before the model is loaded for nothing
     model = load_model(wish)
-    run = {"rec": "run", "schema": 1, "command": "bench", **host_facts(), **model.record(), "runs": runs}
+    run = {**run_record("bench"), **model.record(), "runs": runs}
     stills = []
     with JsonLog(log, run, queue_size=1 << 20) if log else nullcontext() as sink:
-        for path, image in pictures:
+        for path in paths:
+            image = read_picture(path)
             for _ in range(WARM_UP):
                 answer_to(still(0, path, image), model.backend, model.reading)
             answers: list[Answer] = []
@@ -66,28 +66,13 @@ def still(seq: int, path: Path, image: Image) -> Frame:
 
 def picture_paths(images: Iterable[Path]) -> list[Path]:
     """Files as given, folders as the pictures in them, in order of name."""
-    paths = []
-    for path in images:
-        try:
-            inside = (
-                sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURES)
-                if path.is_dir()
-                else [path]
-            )
-        except OSError as error:
-            raise SourceError(f"cannot look into {path}: {error.strerror}") from error
-        if not inside:
-            raise SourceError(f"there are no pictures in {path} - known are {', '.join(sorted(PICTURES))}")
-        paths += inside
-    return paths
+    return [path for image in images for path in (pictures_in(image) if image.is_dir() else [image])]
 
 
 def report(done: Bench) -> str:
     """What the terminal shows."""
-    facts = done.model.backend.facts()
-    threads = f"{facts.threads} thread{'s' if facts.threads > 1 else ''}"
     lines = [
-        f"{done.model.name}, {facts.backend}, {facts.runtime} {facts.version}, {threads}",
+        f"{done.model.name}, {done.model.backend.facts()}",
         f"load {milliseconds(done.model.load_us)}, first run {milliseconds(done.model.first_us)}",
         "",
         f"{'picture':32} {'n':>5} {'warm p50':>10} {'p90':>10}  top {done.model.reading.top_k}",

@@ -10,11 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from stream.frames import Picture
 from stream.hub import Hub
 
-REPEAT_S = 1.0
+REPEAT_S, LONGEST_REPEAT_S = 1.0, 10.0
 """Without a new picture the last one is sent again: a vanished viewer is only noticed by writing to it."""
 NICENESS = 10
 """Of the sending thread: where there are not enough cores for all, the classifier goes first."""
@@ -37,10 +38,12 @@ class Viewer:
 
     def next_part(self, newest: Picture | None, now_s: float) -> bytes | None:
         """What to send now, if anything: a new picture when it is due, the same one when it was long ago."""
-        if newest is None or now_s < self.due_s - EARLY_S or (newest is self.shown and now_s < self.repeat_s):
+        if newest is None or now_s < (self.repeat_s if newest is self.shown else self.due_s - EARLY_S):
             return None
         self.shown = newest
-        self.due_s, self.repeat_s = now_s + self.interval_s, now_s + max(self.interval_s, REPEAT_S)
+        on_time = now_s < self.due_s + self.interval_s
+        self.due_s = (self.due_s if on_time else now_s) + self.interval_s
+        self.repeat_s = now_s + min(max(self.interval_s, REPEAT_S), LONGEST_REPEAT_S)
         return newest.part
 
 
@@ -63,6 +66,10 @@ class Broadcast:
         self._open = True  # the wake-up call may be used
         self._thread = threading.Thread(target=self._run, name="broadcast", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def start(self) -> None:
         self._hub.on_publish = self._nudge
         self._thread.start()
@@ -79,11 +86,13 @@ class Broadcast:
         if not self._nudge():
             self._turn_away()
 
-    def close(self, patience_s: float) -> None:
+    def close(self, until_s: float) -> None:
+        """`until_s` is the monotonic time at which what is still being sent is cut."""
         self._hub.close()
-        self._end_s = time.monotonic() + patience_s
+        self._end_s = until_s
         self._nudge()
-        self._thread.join(patience_s + 1)
+        if self.alive:
+            self._thread.join(max(0.0, until_s - time.monotonic()) + 0.1)
 
     def _nudge(self) -> bool:
         """Wake the thread; False if it has ended."""
@@ -93,7 +102,8 @@ class Broadcast:
             return self._open
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # on Linux, of this thread alone
+        with suppress(OSError):  # a service's system call filter may refuse it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # on Linux, this thread's
         while self._viewers or self._end_s == math.inf:
             for key, events in self._selector.select(min(LOOK_S, max(0.0, self._end_s - time.monotonic()))):
                 if key.data is None:
@@ -115,8 +125,9 @@ class Broadcast:
 
     def _turn_away(self) -> None:
         """Who came when the thread had ended."""
-        while self._joining:
-            self._leave(self._joining.popleft())
+        with suppress(IndexError):
+            while True:
+                self._leave(self._joining.popleft())
 
     def _admit(self, viewer: Viewer) -> None:
         viewer.connection.setblocking(False)

@@ -70,7 +70,6 @@ def open_camera(name: str, wish: Wish) -> Source:
         ],
     )
     first = first_picture(capture, f"{name} opens but delivers no picture - is another program using it?")
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     granted, fps = size_of(first), capture.get(cv2.CAP_PROP_FPS) or None
     note = ""
     if wish.size and granted != wish.size:
@@ -89,7 +88,8 @@ def open_network(name: str, wish: Wish) -> Source:
     ]
     capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, timeouts)
     first = first_picture(capture, f"no video comes from {shown} - is the address right and the camera on?")
-    fps = capture.get(cv2.CAP_PROP_FPS)
+    # MJPEG over HTTP has no rate of its own: ffmpeg says 25, whatever comes.
+    fps = 0.0 if name.lower().startswith("http") else capture.get(cv2.CAP_PROP_FPS)
     shots = read_on(capture, first, f"{shown} stopped delivering")
     return Source(shown, "network", size_of(first), sane_fps(fps), live=True, paced=False, shots=shots)
 
@@ -110,13 +110,18 @@ def open_file(name: str, wish: Wish) -> Source:
 
 
 def open_folder(name: str, wish: Wish) -> Source:
+    return stills(name, pictures_in(Path(name)), wish)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """In order of name. Raises SourceError if there are none."""
     try:
-        paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     except OSError as error:
-        raise SourceError(f"cannot look into {name}: {error.strerror}") from error
+        raise SourceError(f"cannot look into {folder}: {error.strerror}") from error
     if not paths:
-        raise SourceError(f"there are no pictures in {name} - known are {', '.join(sorted(PICTURES))}")
-    return stills(name, paths, wish)
+        raise SourceError(f"there are no pictures in {folder} - known are {', '.join(sorted(PICTURES))}")
+    return paths
 
 
 def stills(name: str, paths: list[Path], wish: Wish) -> Source:

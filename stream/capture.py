@@ -55,14 +55,13 @@ class Capture:
         shots = self._paced(self._shots())
         try:
             for seq, shot in enumerate(shots):
-                arrived_ns = time.monotonic_ns()
+                arrived_ns, arrived_s = time.monotonic_ns(), time.time()
                 self.count = seq + 1
                 self.rate.mark(arrived_ns)
                 self._asked_ns = None  # a classifier that takes its time is not the camera's fault
                 prepared = self._prepare(shot.image) if self._prepare else None
-                if not put(
-                    Frame(seq, shot.image, arrived_ns, time.time(), shot.name, shot.sensor_ns, prepared)
-                ):
+                frame = Frame(seq, shot.image, arrived_ns, arrived_s, shot.name, shot.sensor_ns, prepared)
+                if not put(frame):
                     break
                 self._asked_ns = time.monotonic_ns()
         finally:
@@ -103,6 +102,8 @@ class Capture:
                 if self._stopping.is_set():
                     return
                 yield shot
+            if self.source and self.source.paced and not self._prepare:
+                self._stopping.wait(max(0.0, due_s - time.monotonic()))  # the last has its time too
         finally:
             shots.close()
 
@@ -133,11 +134,12 @@ class Capture:
     def _reopened(self) -> Source | None:
         """Try until the source opens; None when asked to stop."""
         wait_s = FIRST_RETRY_S
-        while not self._stopping.wait(wait_s):
+        while not self._stopping.is_set():
             try:
                 return self._open_again()
             except SourceError as error:
                 self._fault = str(error)
+            self._stopping.wait(wait_s)
             wait_s = min(2 * wait_s, LONGEST_RETRY_S)
         return None
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"labelcam: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 0
+        return 0 if command is run_live else 130  # a camera has no end of its own; what was cut short has
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -69,7 +70,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "bench", parents=[common, model], add_help=False, help="time still pictures, and say what they show"
     )
     bench.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a picture or a folder of them")
-    bench.add_argument("--runs", type=positive, default=30, metavar="N", help="warm runs per picture [30]")
+    bench.add_argument("--runs", type=positive, default=100, metavar="N", help="warm runs per picture [100]")
     bench.set_defaults(command=run_bench)
     add_models_commands(
         commands.add_parser("models", parents=[common], add_help=False, help="list, pull, verify")
@@ -195,7 +196,11 @@ def run_live(options: argparse.Namespace) -> int:
             camera=Wish(size, options.fps),
             wait_for_camera=options.wait_for_camera,
             policy=Policy(
-                options.show, options.every_frame, options.max_frames, options.smoothing, options.quality
+                show=options.show,
+                every_frame=options.every_frame,
+                max_frames=options.max_frames,
+                smoothing=options.smoothing,
+                quality=options.quality,
             ),
             encode_always=options.encode == "always",
             duration_s=options.duration,
@@ -232,20 +237,7 @@ def run_models(options: argparse.Namespace) -> int:
 
 
 def model_wish(options: argparse.Namespace) -> ModelWish:
-    return ModelWish(
-        model=options.model,
-        backend=options.backend,
-        labels=options.labels,
-        runtime=options.runtime,
-        threads=options.threads,
-        fit=options.fit,
-        mean=options.mean,
-        std=options.std,
-        scores=options.scores,
-        top_k=options.top_k,
-        threshold=options.threshold,
-        models_dir=options.models_dir,
-    )
+    return ModelWish(**{field.name: getattr(options, field.name) for field in fields(ModelWish)})
 
 
 # Values of options. argparse's own message names them: "argument --port: invalid port value: 'x'".

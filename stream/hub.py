@@ -22,6 +22,8 @@ class Hub:
         self._always = always
         self._lock = threading.Lock()
         self._pictures: Latest[Picture] = Latest()
+        self._stale: Picture | None = None  # the last one from before somebody watched again
+        self._stale_version = 0
         self.viewers = 0
         self.entered = 0  # how many ever were: a new one needs a picture, also if no new frame comes
         self.closed = False
@@ -43,10 +45,11 @@ class Hub:
         """One viewer more. Returns the picture not to show them: it may be an hour old, from when somebody
         last watched."""
         with self._lock:
-            stale = None if self.watched else self.newest
+            if not self.watched:
+                self._stale, self._stale_version = self.newest, self._pictures.version
             self.viewers += 1
             self.entered += 1
-        return stale
+            return self._stale
 
     def leave(self) -> None:
         with self._lock:
@@ -54,10 +57,9 @@ class Hub:
 
     def snapshot(self, timeout_s: float) -> Picture | None:
         """A picture of now, as any viewer would see it next; None if there is none in time."""
-        seen = 0 if self.watched else self._pictures.version
         self.enter()
         try:
-            return next(self._pictures.ticks(timeout_s, seen), None)
+            return next(self._pictures.ticks(timeout_s, self._stale_version), None)
         finally:
             self.leave()
 

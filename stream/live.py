@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from stream.broadcast import Broadcast
 from stream.hub import Hub
 from stream.listening import is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
-from stream.log import JsonLog, Record, Sink
+from stream.log import JsonLog, Record, Sink, run_record
 from stream.pipeline import Pipeline, Policy
-from stream.sources import Source, SourceError, Wish, open_source, without_credentials
+from stream.server import Server, ServerOptions, create_app
+from stream.sources import Source, Wish, open_source, without_credentials
+from stream.state import Status
 
-log = logging.getLogger(__name__)
-
-STOP_S, LEAVE_S = 0.7, 0.4
-"""How long loops, and then responses, may take to end before they are left behind."""
+END_S = 1.0
+"""How long loops and responses may take to end before they are left behind. The log takes less than that."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,6 @@ class LiveWish:
 
 def live(wish: LiveWish) -> None:
     """Run until the source ends, the time is over, or KeyboardInterrupt, which leaves as it came."""
-    from stream.server import Server, ServerOptions, create_app  # Flask takes a quarter of a second to import
-    from stream.state import Status
-
     with ExitStack() as opened:
         listening = opened.enter_context(listen(wish.host, wish.port))
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
@@ -68,29 +68,41 @@ def live(wish: LiveWish) -> None:
         )
         broadcast = Broadcast(hub)
         options = ServerOptions(token, wish.max_streams)
-        server = Server(create_app(hub, broadcast, Status(pipeline, model), options), listening)
+        status = Status(pipeline, broadcast, model)
+        server = Server(create_app(hub, broadcast, status, options), listening)
+        opened.callback(shut_down, pipeline, broadcast, server)
         pipeline.start()
         broadcast.start()
         server.start()
-        try:
-            print(greeting(address(listening, token), source, wish.source, model), flush=True)
-            pipeline.join(wish.duration_s)
-        finally:
-            pipeline.stop()
-            broadcast.close(LEAVE_S)
-            server.close(LEAVE_S)
-            pipeline.join(STOP_S)
+        url = address(listening, None if wish.token else token)  # whoever gave one knows it
+        print(greeting(url, source, wish.source, model), flush=True)
+        pipeline.join(wish.duration_s)
+
+
+def shut_down(pipeline: Pipeline, broadcast: Broadcast, server: Server) -> None:
+    """End the loops, the streams, the server, in END_S all together. Raises what ended a loop early."""
+    until_s = time.monotonic() + END_S
+    pipeline.stop()
+    broadcast.close(until_s)
+    server.close(until_s)
+    pipeline.join(max(0.0, until_s - time.monotonic()))
 
 
 def open_first(wish: LiveWish) -> Source | None:
-    """The source; None if it is not there and may come later. Otherwise that is a mistake: SourceError."""
-    try:
-        return open_source(wish.source, wish.camera)
-    except SourceError as error:
-        if not wish.wait_for_camera:
-            raise
-        log.warning("%s - waiting for it", error)
+    """The source; None if it may come later. Raises SourceError, and KeyboardInterrupt at once: a driver may
+    block for seconds, but in a thread that can be left behind."""
+    if wish.wait_for_camera:
         return None
+    opened: Future[Source] = Future()
+
+    def work() -> None:
+        try:
+            opened.set_result(open_source(wish.source, wish.camera))
+        except BaseException as error:  # noqa: BLE001 - passed on
+            opened.set_exception(error)
+
+    threading.Thread(target=work, name="open", daemon=True).start()
+    return opened.result()
 
 
 @contextmanager
@@ -99,24 +111,19 @@ def log_file(wish: LiveWish, model: Model, source: Source | None) -> Iterator[Si
     if wish.log is None:
         yield lambda record: None
         return
-    with JsonLog(wish.log, run_record(wish, model, source)) as sink:
+    with JsonLog(wish.log, live_record(wish, model, source)) as sink:
         yield sink
 
 
-def run_record(wish: LiveWish, model: Model, source: Source | None) -> Record:
-    from stream.host import host_facts
-
+def live_record(wish: LiveWish, model: Model, source: Source | None) -> Record:
     return {
-        "rec": "run",
-        "schema": 1,
-        "command": "live",
-        **host_facts(),
+        **run_record("live"),
         **model.record(),
-        "source": source.name if source else None,
+        "source": source.name if source else without_credentials(wish.source),
         "source_kind": source.kind if source else None,
         "size": source.size if source else None,
         "fps": source.fps if source else None,
-        "policy": asdict(wish.policy),
+        "policy": {**asdict(wish.policy), "encode_always": wish.encode_always},
     }
 
 
@@ -127,18 +134,15 @@ def address(listening: socket.socket, token: str | None) -> str:
         host = socket.gethostname()
     if ":" in host:
         host = f"[{host}]"
-    return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
+    return f"http://{host}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
 
 
 def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:
     """The one line: where to look, which source, backend, runtime, model."""
-    facts = model.backend.facts()
     if source is None:
         camera = f"{without_credentials(asked)} as soon as it is there"
     else:
         width, height = source.size
         camera = f"{source.name} {width}x{height}" + (f" at {source.fps:g} fps" if source.fps else "")
         camera += f" ({source.note})" if source.note else ""
-    threads = f"{facts.threads} thread{'s' if facts.threads > 1 else ''}"
-    runtime = f"{facts.backend}, {facts.runtime} {facts.version}, {threads}"
-    return f"Labelcam: {url} | {camera} | {runtime} | {model.name}"
+    return f"Labelcam: {url} | {camera} | {model.backend.facts()} | {model.name}"

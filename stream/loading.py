@@ -64,6 +64,8 @@ class Model:
             "model_sha256": self.sha256,
             "labels_sha256": self.reading.labels.sha256,
             "scores": self.reading.kind,
+            "top_k": self.reading.top_k,
+            "threshold": self.reading.threshold,
             "recipe": asdict(facts.recipe),
             "load_us": self.load_us,
             "first_us": self.first_us,
@@ -87,7 +89,9 @@ def load_model(wish: ModelWish) -> Model:
     else:
         path, recipe, kind, name = Path(wish.model), None, "probabilities", Path(wish.model).name
         labels_path = wish.labels
-    threads = wish.threads or max(1, (os.cpu_count() or 1) // 2)  # the other half paints, encodes and serves
+    threads = wish.threads or max(
+        1, len(os.sched_getaffinity(0)) // 2
+    )  # the other half paints, encodes and serves
     started_ns = time.monotonic_ns()
     backend = load_backend(
         wish.backend, ModelToRun(path, recipe, wish.fit, threads, wish.runtime, wish.mean, wish.std)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from stream.host import host_facts
 from stream.statistics import Statistics
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,12 @@ NO_FILE = -1  # a descriptor that every call refuses with an OSError
 
 class LogError(Exception):
     """A log that cannot be written or read. One line: what happened, what to type now."""
+
+
+def run_record(command: str) -> Record:
+    """The beginning of a log's first record: which machine, when, by which command."""
+    now = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
+    return {"rec": "run", "schema": 1, "command": command, **now, **host_facts()}
 
 
 class JsonLog:

@@ -61,7 +61,8 @@ class Pipeline:
             policy.every_frame,
             sink,
         )
-        show: Show = "classified" if policy.every_frame else policy.show
+        one_by_one = policy.every_frame or (source is not None and source.kind == "stills")
+        show: Show = "classified" if one_by_one else policy.show
         runtime = f"{facts.runtime} {facts.version}"
         self.render = Render(
             show, policy.quality, runtime, self.capture, self.classify, frames, self.answers, hub, sink

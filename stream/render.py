@@ -43,7 +43,7 @@ class Render:
 
     def run(self) -> None:
         warm_up()
-        painted, entered = None, 0
+        painted, told, entered = None, None, 0
         try:
             for frame, answer in self._shown():
                 self._capture.watch()
@@ -52,8 +52,11 @@ class Render:
                 fault = self._capture.fault()
                 if fault is not None:
                     self._publish_no_signal(frame, fault)
-                elif frame is not None and (frame is not painted or entered != self._hub.entered):
-                    painted, entered = frame, self._hub.entered
+                    continue
+                # A frame that stays, of a slow camera, is painted again when its own answer has come.
+                its_own = answer is not told and answer is not None and answer.frame is frame
+                if frame is not None and (frame is not painted or its_own or entered != self._hub.entered):
+                    painted, told, entered = frame, answer, self._hub.entered
                     self._publish(frame, answer)
         finally:
             self._hub.close()

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, jsonify, request
 from waitress.channel import HTTPChannel
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 SNAPSHOT_S = 1.0
 THREADS = 8
 """For pages, figures and snapshots. Streams take none, so health checks are answered however many watch."""
-COOKIE = "labelcam_token"
 TAKE_OVER = "labelcam.take_over"
 """In a request's environment: gives the application the connection itself."""
 
@@ -67,14 +68,14 @@ class Server:
     def start(self) -> None:
         self._thread.start()
 
-    def close(self, patience_s: float) -> None:
-        """Let the responses that are ending end, cut those that do not, stop the threads, and close."""
-        until_s = time.monotonic() + patience_s
+    def close(self, until_s: float) -> None:
+        """Let responses end until this monotonic time; cut the others, stop the threads."""
         while any(channel.requests for channel in self._channels()) and time.monotonic() < until_s:
             time.sleep(0.01)
         for channel in self._channels():
             channel.handle_close()  # wakes a thread that waits for somebody who does not read
-        self._server.task_dispatcher.shutdown(timeout=1)
+        left_s = max(0.1, until_s - time.monotonic())
+        self._server.task_dispatcher.shutdown(timeout=left_s)  # type: ignore[arg-type]
         self._server.close()
         close_all(self._map)
 
@@ -152,7 +153,12 @@ def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOp
 
     @app.before_request
     def refuse_strangers() -> Response | None:
-        if options.token is None or known(options.token):
+        if options.token is None:
+            if names_this_machine(request.host):
+                return None
+            # A foreign name that its owner made to point here (DNS rebinding), in a browser that runs here.
+            return refusal(HTTPStatus.FORBIDDEN, "without a token, only http://127.0.0.1 is answered")
+        if known(options.token):
             return None
         return refusal(
             HTTPStatus.UNAUTHORIZED, "this camera needs its token: open the address printed at its start"
@@ -163,9 +169,10 @@ def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOp
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         response.headers["Referrer-Policy"] = "no-referrer"
         if options.token is not None and request.args.get("token") and known(options.token):
-            response.set_cookie(COOKIE, options.token, httponly=True, samesite="Strict")
+            response.set_cookie(cookie(), options.token, httponly=True, samesite="Strict")
         return response
 
     @app.get("/")
@@ -233,8 +240,22 @@ def interval(fps: str | None) -> float | None:
 def known(token: str) -> bool:
     """The request carries the token: in its address (for <img>), its Authorization header or our cookie."""
     bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    given = (request.args.get("token", ""), bearer, request.cookies.get(COOKIE, ""))
+    given = (request.args.get("token", ""), bearer, request.cookies.get(cookie(), ""))
     return any(hmac.compare_digest(one.encode(), token.encode()) for one in given)
+
+
+def cookie() -> str:
+    """Browsers keep cookies by host alone: two cameras on one host must not share one."""
+    return f"labelcam_{request.environ['SERVER_PORT']}"
+
+
+def names_this_machine(host: str) -> bool:
+    """A Host header that means loopback."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def refusal(status: HTTPStatus, reason: str) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from stream.broadcast import Broadcast
 from stream.loading import Model
 from stream.pipeline import Pipeline
 from stream.version import __version__
@@ -13,12 +14,13 @@ from stream.version import __version__
 class Status:
     """Reads the pipeline from outside; holds nothing that changes."""
 
-    def __init__(self, pipeline: Pipeline, model: Model) -> None:
-        self._pipeline, self._model, self._facts = pipeline, model, model.backend.facts()
+    def __init__(self, pipeline: Pipeline, broadcast: Broadcast, model: Model) -> None:
+        self._pipeline, self._broadcast = pipeline, broadcast
+        self._model, self._facts = model, model.backend.facts()
         self._started_ns = time.monotonic_ns()
 
     def alive(self) -> bool:
-        return self._pipeline.alive
+        return self._pipeline.alive and self._broadcast.alive
 
     def fault(self) -> str | None:
         """Why there is no fresh frame; None if there is one."""
@@ -34,12 +36,12 @@ class Status:
             self._pipeline.classify,
             self._pipeline.capture.source,
         )
-        answer, facts = self._pipeline.answers.peek(), self._facts
+        answer, facts, fault = self._pipeline.answers.peek(), self._facts, self.fault()
         return {
             "version": __version__,
             "uptime_s": (now_ns - self._started_ns) / 1e9,
-            "online": self.fault() is None,
-            "fault": self.fault(),
+            "online": fault is None,
+            "fault": fault,
             "source": source
             and {"name": source.name, "kind": source.kind, "size": source.size, "fps": source.fps},
             "camera_fps": capture.rate.per_second(now_ns),

@@ -58,8 +58,9 @@ class Site(NamedTuple):
     def close(self) -> None:
         """May be called twice."""
         self.pipeline.stop()
-        self.broadcast.close(0.4)
-        self.server.close(0.4)
+        until_s = time.monotonic() + 1
+        self.broadcast.close(until_s)
+        self.server.close(until_s)
         self.pipeline.join(10)
 
     def viewers(self) -> int:
@@ -97,7 +98,7 @@ def site(model: Model) -> Sites:
         )
         broadcast = Broadcast(hub)
         options = ServerOptions(token, max_streams)
-        server = Server(create_app(hub, broadcast, Status(pipeline, model), options), listening)
+        server = Server(create_app(hub, broadcast, Status(pipeline, broadcast, model), options), listening)
         made = Site(listening.getsockname()[:2], pipeline, broadcast, server, hub, records)
         pipeline.start()
         broadcast.start()
@@ -440,7 +441,7 @@ def test_a_hundred_resets_leave_nothing_behind(demo: Site) -> None:
     for count in range(100):
         made = connected(demo.address)
         with closing(made.makefile("rb")) as answer:
-            made.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            made.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
             if count % 2:  # half of them before they are answered, half in the middle of the stream
                 answer.read(100)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -504,7 +505,7 @@ def test_half_a_request_holds_nobody_up(demo: Site) -> None:
     with ExitStack() as stack:
         for _ in range(50):  # more than there are threads
             half = stack.enter_context(closing(connected(demo.address)))
-            half.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            half.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         started_s = time.monotonic()
         assert ask(demo.address, "/healthz").status == 200
         with Viewer(demo.address) as viewer:
@@ -518,10 +519,10 @@ def test_half_a_request_holds_nobody_up(demo: Site) -> None:
         b"\r\n\r\n",
         b"GET\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a browser that wants https\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
-        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nxxx",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nxxx",
     ],
 )
 def test_nonsense_is_refused_or_cut_and_the_others_go_on(

@@ -305,6 +305,9 @@ def test_a_clip_left_early_is_closed(tmp_path: Path, read: int) -> None:
     assert len(list(islice(source.shots, read))) == read
     source.shots.close()
     gc.collect()
+    until_s = time.monotonic() + 5  # ffmpeg's own threads may take a moment
+    while open_files() != before and time.monotonic() < until_s:
+        time.sleep(0.05)
     assert open_files() == before
 
 

@@ -57,7 +57,7 @@ class Viewer:
         self._socket = connected(address, receive_bytes)
         self._file = self._socket.makefile("rb")
         lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: labelcam\r\n{lines}\r\n".encode())
+        self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())
         self._left = 0  # of the chunk
         self._chunked = self._over = False
         version, status, _ = self.line().split(" ", 2)
