@@ -33,10 +33,10 @@ class TFLiteBackend:
     def __init__(self, model: ModelToRun) -> None:
         self._check_file(model)
         runtime, self._interpreter = _interpreter(model)
-        source, sink = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        height, width, channels = _image_shape(source)
-        self._input, self._output = source[0]["index"], sink[0]["index"]
-        dtype, quantisation = source[0]["dtype"], _quantisation(source[0])
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        height, width, channels = _image_shape(inputs)
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        dtype, quantisation = inputs[0]["dtype"], _quantisation(inputs[0])
         recipe = model.recipe or recipe_of_file((width, height), channels, dtype, quantisation, model)
         if recipe.size != (width, height):
             raise ModelError(
@@ -51,8 +51,8 @@ class TFLiteBackend:
             threads=model.threads,
             device="cpu",
             recipe=self._recipe,
-            outputs=_class_count(sink),
-            output=_quantisation(sink[0]),
+            outputs=_class_count(outputs),
+            output=_quantisation(outputs[0]),
         )
 
     def prepare(self, image: Image) -> Tensor:

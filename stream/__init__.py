@@ -4,11 +4,13 @@ cli.py        reads the options; live.py builds what follows from them, and take
 listening.py  the socket, first of all: a taken port costs nobody a camera
 loading.py    the model, loaded by its backend and warmed up
 sources.py    what --source may be; cameras.py opens it, demo.py draws where there is no camera
+pipeline.py   the three loops together: who hands what to whom, how they start and end
 capture.py    first loop: source -> Frame, numbered and stamped, again and again when a camera is lost
-latest.py     holds the newest item only; between the loops, and nowhere else, threads meet
+latest.py     holds the newest item only: how frames and answers pass from loop to loop
 classify.py   second loop: the newest Frame -> prepare, infer, top-k -> Answer
 render.py     third loop: Frame + newest Answer -> overlay.py paints -> JPEG -> Picture, if somebody watches
 hub.py        the newest Picture for every viewer, and how many they are
+broadcast.py  sends it to all of them, from one thread
 server.py     Flask's routes, served by waitress; page/ is what a browser gets; state.py what machines get
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
 bench.py      the same steps for still pictures

@@ -70,14 +70,20 @@ def open_camera(name: str, wish: Wish) -> Source:
         ],
     )
     first = first_picture(capture, f"{name} opens but delivers no picture - is another program using it?")
-    granted, fps = size_of(first), capture.get(cv2.CAP_PROP_FPS) or None
-    note = ""
-    if wish.size and granted != wish.size:
-        note = f"asked for {width}x{height}, the camera grants {granted[0]}x{granted[1]}"
-    elif wish.fps and fps and abs(fps - wish.fps) > 0.5:
-        note = f"asked for {wish.fps:g} fps, the camera grants {fps:g}"
+    size, fps = size_of(first), sane_fps(capture.get(cv2.CAP_PROP_FPS))
     shots = read_on(capture, first, f"the camera {name} stopped delivering - is its cable in?")
-    return Source(name, "camera", granted, fps, live=True, paced=False, shots=shots, note=note)
+    note = granted_note(wish, size, fps)
+    return Source(name, "camera", size, fps, live=True, paced=False, shots=shots, note=note)
+
+
+def granted_note(wish: Wish, size: tuple[int, int], fps: float | None) -> str:
+    """What was asked for, where the camera gives something else."""
+    notes = []
+    if wish.size and size != wish.size:
+        notes.append(f"{wish.size[0]}x{wish.size[1]}")
+    if wish.fps and fps and abs(fps - wish.fps) > 0.5:
+        notes.append(f"{wish.fps:g} fps")
+    return f"asked for {' and '.join(notes)}" if notes else ""
 
 
 def open_network(name: str, wish: Wish) -> Source:

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """One item, one condition, a version number. The only place where two threads of Labelcam meet."""
+    """One item, one condition, a version number. How things pass from one thread to another."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

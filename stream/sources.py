@@ -61,7 +61,7 @@ def open_source(name: str, wish: Wish) -> Source:
 
 
 def _opener(name: str) -> Opener:
-    from stream import cameras  # cv2 is the slowest import of the start, and the demo's names need none
+    from stream import cameras  # which needs the names of this file
 
     if name == "auto":
         return cameras.open_auto

@@ -554,3 +554,29 @@ def test_help_names_everything(arguments: tuple[str, ...], named: tuple[str, ...
     assert done.errors == ""
     words = set(re.findall(r"[\w-]+", done.out))
     assert not [name for name in named if name not in words]
+
+
+@pytest.mark.parametrize("more", [(), ("--wait-for-camera",)])
+def test_it_ends_at_once_also_while_a_camera_does_not_answer(more: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/stream"
+        with labelcam("--port", "0", "--source", address, *more) as running:
+            silent.settimeout(20)
+            connection, _ = silent.accept()  # it is being opened
+            with connection:
+                assert running.stop() < 2
+                assert running.ends() == 0
+                assert running.errors == ""
+
+
+def test_what_was_cut_short_says_so(pictures: Path) -> None:
+    with labelcam("bench", "--runs", "1000000", pictures) as running:
+        time.sleep(3)
+        running.stop()
+        assert running.ends() == 130
+
+
+def test_waiting_for_any_camera_is_a_mistake_of_usage() -> None:
+    status, _, errors = ended("--wait-for-camera")
+    assert status == 2
+    assert "--source /dev/video0" in errors

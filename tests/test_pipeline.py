@@ -628,3 +628,45 @@ def test_the_speed_of_camera_and_model_is_known(model: Model) -> None:
         now_ns = time.monotonic_ns()
         assert 5 < (road.pipeline.capture.rate.per_second(now_ns) or 0) < 25
         assert 0 < (road.pipeline.classify.rate.per_second(now_ns) or 0) < 25
+
+
+def test_each_still_is_shown_with_its_own_answer(model: Model, tmp_path: Path) -> None:
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), demo.draw(number, NOON, SMALL))
+    with running(open_source(str(tmp_path), Wish(fps=5)), model, always=True) as road:
+        road.ended()
+    assert [(record["seq"], record["answer"]) for record in road.of("video")] == [(n, n) for n in range(4)]
+
+
+def test_a_slow_camera_s_frame_is_painted_again_with_its_own_answer(model: Model) -> None:
+    shots = numbered(3, lambda number: time.sleep(0.7))
+    with running(made(shots, live=True, fps=1.4), model, always=True) as road:
+        road.until(lambda: len(road.of("frame")) == 3)
+    told = [(record["seq"], record["answer"]) for record in road.of("video")]
+    assert {(0, 0), (1, 1)} <= set(told)
+
+
+def test_the_last_still_has_its_time_too(model: Model, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "only.png"), demo.draw(0, NOON, SMALL))
+    started_s = time.monotonic()
+    with running(open_source(str(tmp_path / "only.png"), Wish(fps=1)), model) as road:
+        road.ended()
+    assert time.monotonic() - started_s > 0.9
+
+
+def test_every_newcomer_is_spared_the_picture_of_an_hour_ago() -> None:
+    hub = Hub()
+    old, new = (Picture(seq, None, b"", 0.0, b"") for seq in (1, 2))
+    hub.publish(old)
+    assert hub.enter() is old
+    assert hub.enter() is old  # the first is still waiting for theirs
+    assert hub.snapshot(0.01) is None
+    hub.publish(new)
+    assert hub.snapshot(0.01) is new
+
+
+def test_the_runtime_is_on_the_picture(model: Model) -> None:
+    with running(made(numbered(1)), model) as road:
+        road.ended()
+    facts = model.backend.facts()
+    assert road.pipeline.render._caption(None, 0).runtime == f"{facts.runtime} {facts.version}"

@@ -20,7 +20,7 @@ import pytest
 from models.catalogue import BUILT_IN
 from stream.broadcast import Broadcast
 from stream.demo import SCENES, read_seq
-from stream.frames import Shot
+from stream.frames import Frame, Shot
 from stream.hub import Hub
 from stream.listening import ListenError, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
@@ -573,3 +573,36 @@ def accepts(address: Address) -> bool:
     except ConnectionError:
         return False
     return True
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "10.0.0.1"])
+def test_a_foreign_name_that_points_here_sees_nothing(demo: Site, host: str) -> None:
+    for path in ("/", "/snapshot", "/api/state", "/stream"):
+        assert ask(demo.address, path, {"Host": host}).status == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1", "127.1.2.3:80", "[::1]:8000"])
+def test_the_names_of_this_machine_are_answered(demo: Site, host: str) -> None:
+    assert ask(demo.address, "/healthz", {"Host": host}).status == 200
+
+
+@pytest.mark.parametrize(("asked", "least", "most"), [(25, 21, 27), (20, 17, 22), (15, 13, 17)])
+def test_a_rate_that_does_not_divide_the_camera_s_is_kept(
+    demo: Site, asked: int, least: float, most: float
+) -> None:
+    with Viewer(demo.address, f"/stream?fps={asked}") as viewer:
+        viewer.parts(5)
+        started_s = time.monotonic()
+        viewer.parts(2 * asked)
+        assert least <= 2 * asked / (time.monotonic() - started_s) <= most
+
+
+def test_before_its_first_answer_the_model_is_not_ready(model: Model) -> None:
+    hub, image = Hub(), np.zeros((48, 64, 3), np.uint8)
+    pipeline = Pipeline(None, no_camera, model.backend, model.reading, Policy(), hub, lambda record: None)
+    pipeline.capture._frames.put(Frame(0, image, time.monotonic_ns(), time.time()))
+    broadcast = Broadcast(hub)
+    app = create_app(hub, broadcast, Status(pipeline, broadcast, model), ServerOptions())
+    refused = app.test_client().get("/readyz")
+    assert refused.status_code == 503
+    assert refused.get_json()["reason"] == "the model has not answered yet"

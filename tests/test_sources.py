@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from stream import demo
+from stream.cameras import granted_note
 from stream.sources import KINDS, Source, SourceError, Wish, open_source, without_credentials
 from tests.network_camera import NetworkCamera, free_port
 from tests.test_files import as_nobody
@@ -426,3 +427,12 @@ def test_leaving_a_network_camera_ends_its_connection() -> None:
         while len(open_files()) > len(before) and time.monotonic() < until_s:
             time.sleep(0.02)  # the camera's own end of it, in this process too
         assert open_files() == before
+
+
+def test_what_a_camera_grants_is_said_where_it_is_not_what_was_asked_for() -> None:
+    asked = Wish((1280, 720), 60)
+    assert granted_note(asked, (640, 480), 30.0) == "asked for 1280x720 and 60 fps"
+    assert granted_note(asked, (1280, 720), 30.0) == "asked for 60 fps"
+    assert granted_note(asked, (1280, 720), 60.2) == ""
+    assert granted_note(asked, (1280, 720), None) == ""
+    assert granted_note(Wish(), (640, 480), 30.0) == ""
