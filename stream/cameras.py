@@ -71,7 +71,7 @@ def open_camera(name: str, wish: Wish) -> Source:
     )
     first = first_picture(capture, f"{name} opens but delivers no picture - is another program using it?")
     size, fps = size_of(first), sane_fps(capture.get(cv2.CAP_PROP_FPS))
-    shots = read_on(capture, first, f"the camera {name} stopped delivering - is its cable in?")
+    shots = started(read_on(capture, first, f"the camera {name} stopped delivering - is its cable in?"))
     note = granted_note(wish, size, fps)
     return Source(name, "camera", size, fps, live=True, paced=False, shots=shots, note=note)
 
@@ -96,7 +96,7 @@ def open_network(name: str, wish: Wish) -> Source:
     first = first_picture(capture, f"no video comes from {shown} - is the address right and the camera on?")
     # MJPEG over HTTP has no rate of its own: ffmpeg says 25, whatever comes.
     fps = 0.0 if name.lower().startswith("http") else capture.get(cv2.CAP_PROP_FPS)
-    shots = read_on(capture, first, f"{shown} stopped delivering")
+    shots = started(read_on(capture, first, f"{shown} stopped delivering"))
     return Source(shown, "network", size_of(first), sane_fps(fps), live=True, paced=False, shots=shots)
 
 
@@ -111,7 +111,7 @@ def open_file(name: str, wish: Wish) -> Source:
         capture, f"{name} is not a video that can be read - give a video file, a picture or a folder"
     )
     fps = wish.fps or sane_fps(capture.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
-    shots = read_on(capture, first, None)
+    shots = started(read_on(capture, first, None))
     return Source(name, "file", size_of(first), fps, live=False, paced=True, shots=shots)
 
 
@@ -168,9 +168,16 @@ def first_picture(capture: cv2.VideoCapture, failure: str) -> Image:
     raise SourceError(failure)
 
 
+def started(shots: Generator[Shot, None, None]) -> Generator[Shot, None, None]:
+    """Past its first `yield`, which is thrown away: closing a generator that never ran frees nothing."""
+    next(shots)
+    return shots
+
+
 def read_on(capture: cv2.VideoCapture, first: Image, lost: str | None) -> Generator[Shot, None, None]:
     """The first picture, then all that follow. At the end SourceError(lost), or, if None, just the end."""
     try:
+        yield Shot(first)  # for `started`
         yield Shot(first)
         while True:
             good, image = capture.read()

@@ -17,7 +17,7 @@ class Status:
     def __init__(self, pipeline: Pipeline, broadcast: Broadcast, model: Model) -> None:
         self._pipeline, self._broadcast = pipeline, broadcast
         self._model, self._facts = model, model.backend.facts()
-        self._started_ns = time.monotonic_ns()
+        self._started_ns, self._started_s = time.monotonic_ns(), time.time()
 
     def alive(self) -> bool:
         return self._pipeline.alive and self._broadcast.alive
@@ -39,6 +39,7 @@ class Status:
         answer, facts, fault = self._pipeline.answers.peek(), self._facts, self.fault()
         return {
             "version": __version__,
+            "started_s": self._started_s,
             "uptime_s": (now_ns - self._started_ns) / 1e9,
             "online": fault is None,
             "fault": fault,

@@ -4,7 +4,7 @@
 const EVERY_MS = 1000;
 const byId = (id) => document.getElementById(id);
 const number = (value, digits, unit) => (value === null || value === undefined ? "–" : value.toFixed(digits) + unit);
-let uptime = 0;
+let started = null;
 let lost = false; // the video is broken and wants to be asked for anew
 
 function element(tag, className, text) {
@@ -69,11 +69,11 @@ async function refresh() {
     if (!response.ok) throw new Error(`the server answers ${response.status}`);
     const state = await response.json();
     show(state);
-    // A browser ends a broken multipart picture without saying so. A younger server is another one, which may
-    // have come within one of our seconds.
-    if (lost || state.uptime_s < uptime) byId("video").src = `/stream?again=${Date.now()}`;
+    // A browser ends a broken multipart picture without saying so. Another server may have come within one of
+    // our seconds: its start tells it from the one before.
+    if (lost || (started !== null && state.started_s !== started)) byId("video").src = `/stream?again=${Date.now()}`;
     lost = false;
-    uptime = state.uptime_s;
+    started = state.started_s;
   } catch (error) {
     lost = true;
     byId("lamp").className = "off";
