@@ -34,16 +34,26 @@ class Classify:
     def run(self) -> None:
         put = self._answers.hand if self._every_frame else self._answers.put
         expected = 0
+        held: Answer | None = None
         try:
             for frame in self._frames.follow():
+                if held is not None:
+                    put(held)
                 skipped, expected = frame.seq - expected, frame.seq + 1
                 answer = answer_to(frame, self._backend, self._reading, self._smoother, skipped)
                 self.rate.mark(answer.done_ns)
                 self.count += 1
                 self.skipped += skipped
                 self._sink(frame_record(answer))
-                if not put(answer) or self.count == self._max_frames:
+                # With the next frame there already, wait with waking the render loop until the model is busy
+                # with that one: woken now, it would only queue for Python's lock.
+                held = answer if self._every_frame and self._frames.untaken else None
+                if held is None and not put(answer):
                     break
+                if self.count == self._max_frames:
+                    break
+            if held is not None:
+                put(held)
         finally:
             self._frames.close()
             self._answers.close()

@@ -58,6 +58,11 @@ class Latest(Generic[T]):
         """Of the newest item; 0 before the first."""
         return self._version
 
+    @property
+    def untaken(self) -> bool:
+        """There is an item that no follower has had yet."""
+        return self._version != self._taken
+
     def peek(self) -> T | None:
         """The newest item, None before the first; never waits."""
         return self._item
