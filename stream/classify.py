@@ -1,4 +1,4 @@
-"""The second loop: the newest frame through the model. The only thread that touches the backend."""
+"""The second loop: the newest frame through the model. The only thread that infers."""
 
 from __future__ import annotations
 

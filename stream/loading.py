@@ -84,11 +84,12 @@ def load_model(wish: ModelWish) -> Model:
                 f"{wish.model} has no file for {wish.backend} - it runs on: {', '.join(spec.files)}"
             )
         path = find(spec.name, spec.files[wish.backend], wish.models_dir)
+        sha256 = spec.files[wish.backend].sha256  # which `find` has just compared
         labels_path: Path | None = wish.labels or find(spec.name, spec.labels, wish.models_dir)
         recipe, kind, name = spec.recipe, spec.scores, spec.name
     else:
         path, recipe, kind, name = Path(wish.model), None, "probabilities", Path(wish.model).name
-        labels_path = wish.labels
+        sha256, labels_path = "", wish.labels
     threads = wish.threads or max(
         1, len(os.sched_getaffinity(0)) // 2
     )  # the other half paints, encodes and serves
@@ -101,7 +102,7 @@ def load_model(wish: ModelWish) -> Model:
         facts = backend.facts()
         labels = read_labels(labels_path).fitted(facts.outputs) if labels_path else numbered(facts.outputs)
         reading = Reading(labels, facts.output, wish.scores or kind, wish.top_k, wish.threshold)
-        return Model(name, backend, reading, sha256_of(path), load_us, warm_up(backend, reading))
+        return Model(name, backend, reading, sha256 or sha256_of(path), load_us, warm_up(backend, reading))
     except ModelError:
         backend.close()
         raise

@@ -99,7 +99,7 @@ class Pipeline:
         return all(thread.is_alive() for thread in self._threads)
 
     def _guard(self, loop: Callable[[], None]) -> None:
-        """The one broad catch of the program: an error in a loop ends the others, and `join` passes it on."""
+        """The broad catch of the loops: an error in a loop ends the others, and `join` passes it on."""
         try:
             loop()
         except BaseException as error:  # noqa: BLE001

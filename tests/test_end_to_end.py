@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -439,18 +438,6 @@ def test_any_address_but_loopback_makes_a_token_and_tells_it_once(tmp_path: Path
         running.stop()
         assert token not in running.errors + log.read_text()
         assert running.out.count(token) == 1
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "labelcam-test", str(disk)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small disk takes a mount: {mounted.stderr.splitlines()[0]}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_full_disk_costs_log_lines_and_no_pictures(small_disk: Path) -> None:
