@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from backends.base import Backend, BackendFacts, BackendUnavailable, ModelToRun
+from backends.base import Backend, BackendFacts, BackendUnavailable, Loading, ModelToRun
 from backends.table import BACKENDS, load_backend
 
-__all__ = ["BACKENDS", "Backend", "BackendFacts", "BackendUnavailable", "ModelToRun", "load_backend"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendFacts",
+    "BackendUnavailable",
+    "Loading",
+    "ModelToRun",
+    "load_backend",
+]

@@ -9,7 +9,14 @@ from backends.base import Backend, BackendUnavailable, ModelToRun
 
 BACKENDS = {
     "tflite": "backends.tflite:TFLiteBackend",  # pip install ai-edge-litert
+    "tensorflow": "backends.tensorflow:TensorFlowBackend",  # pip install -r requirements-tensorflow.txt
 }
+
+SUFFIXES = {".tflite": "tflite", ".keras": "tensorflow", ".h5": "tensorflow", ".pb": "tensorflow"}
+"""Who runs a file that the catalogue does not know. A folder is a SavedModel, TensorFlow's."""
+
+MODES = {"tensorflow": ("graph", "function", "eager", "xla")}
+"""The ways of a backend that has several."""
 
 
 def load_backend(name: str, model: ModelToRun) -> Backend:
@@ -19,5 +26,8 @@ def load_backend(name: str, model: ModelToRun) -> Backend:
     """
     if name not in BACKENDS:
         raise BackendUnavailable(f"no backend is called {name} - known: {', '.join(BACKENDS)}")
+    modes = MODES.get(name, ())
+    if model.mode is not None and model.mode not in modes:
+        raise BackendUnavailable(f"{name} has no mode {model.mode} - known: {', '.join(modes) or 'none'}")
     module, _, attribute = BACKENDS[name].partition(":")
     return cast(Backend, getattr(import_module(module), attribute)(model))

@@ -2,57 +2,62 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from backends.base import BackendFacts, BackendUnavailable, ModelToRun, Tensor
+from backends.base import (
+    BackendFacts,
+    BackendUnavailable,
+    Loading,
+    ModelToRun,
+    Stopwatch,
+    Tensor,
+    class_count,
+    image_shape,
+    one_line,
+    recipe_for,
+)
 from backends.chatter import native_chatter_logged
 from models.errors import ModelError
-from models.recipe import Image, Order, Quantisation, Quantiser, Recipe, fit_image, recolour
+from models.recipe import Image, Quantisation, Quantiser, fit_image, recolour
 from models.scores import Scores
 
-log = logging.getLogger(__name__)
-
 RUNTIMES = {
-    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),  # maintained; the fastest on x86
-    "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),  # up to Python 3.11, NumPy 1
-    "tensorflow": ("tensorflow.lite", "tensorflow"),
+    "litert": ("ai_edge_litert.interpreter", "Interpreter", "ai-edge-litert"),  # maintained; fastest on x86
+    "tflite_runtime": ("tflite_runtime.interpreter", "Interpreter", "tflite-runtime"),  # Python 3.11, NumPy 1
+    "tensorflow": ("tensorflow", "lite.Interpreter", "tensorflow"),  # tensorflow.lite cannot be imported
 }
-"""Module and package, in the order of preference."""
+"""Module, what to take from it, and package, in the order of preference."""
 
 
 class TFLiteBackend:
     def __init__(self, model: ModelToRun) -> None:
         self._check_file(model)
-        runtime, self._interpreter = _interpreter(model)
+        runtime, self._interpreter, loading = _interpreter(model)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        height, width, channels = _image_shape(inputs)
+        shape = image_shape([(details["shape_signature"].tolist(), details["dtype"]) for details in inputs])
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         dtype, quantisation = inputs[0]["dtype"], _quantisation(inputs[0])
-        recipe = model.recipe or recipe_of_file((width, height), channels, dtype, quantisation, model)
-        if recipe.size != (width, height):
-            raise ModelError(
-                f"{model.path.name} takes pictures of {width}x{height}, the catalogue says {recipe.size}"
-            )
+        recipe = recipe_for(model, shape, dtype, quantisation)
         self._recipe = replace(recipe, fit=model.fit or recipe.fit)
-        self._quantise = Quantiser(self._recipe, dtype, quantisation, channels)
+        self._quantise = Quantiser(self._recipe, dtype, quantisation, channels=shape[2])
         self._facts = BackendFacts(
             backend="tflite",
             runtime=runtime,
-            version=_version(RUNTIMES[runtime][1]),
+            version=_version(RUNTIMES[runtime][2]),
             threads=model.threads,
             device="cpu",
             recipe=self._recipe,
             outputs=_class_count(outputs),
             output=_quantisation(outputs[0]),
+            loading=loading,
         )
 
     def prepare(self, image: Image) -> Tensor:
@@ -64,7 +69,7 @@ class TFLiteBackend:
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            raise ModelError(f"the model failed while running: {_one_line(error)}") from error
+            raise ModelError(f"the model failed while running: {one_line(error)}") from error
         scores: Scores = self._interpreter.get_tensor(self._output)
         return scores.reshape(-1)
 
@@ -93,34 +98,14 @@ class TFLiteBackend:
             raise ModelError(f"{model.path} is not a TensorFlow Lite model - give a .tflite file")
 
 
-def recipe_of_file(
-    size: tuple[int, int], channels: int, dtype: npt.DTypeLike, quantisation: Quantisation, model: ModelToRun
-) -> Recipe:
-    """What the file itself tells of its input.
-
-    Integer inputs take the 256 values of a pixel as their own 256 values, whatever the scale: feeding them
-    pixels "normalised" to 0..1 gives one and the same answer to every picture. A float input tells nothing;
-    -1..1 is what most TensorFlow Lite classifiers were trained with.
-    """
-    order: Order = "gray" if channels == 1 else "RGB"
-    if np.issubdtype(dtype, np.floating):
-        if model.mean is None or model.std is None:
-            log.warning("the model takes floats and does not say which: assuming -1 to 1 (see --mean, --std)")
-        mean = 127.5 if model.mean is None else model.mean
-        return Recipe(size, order, mean=(mean,), std=(model.std or 127.5,))
-    offset = -int(np.iinfo(np.dtype(dtype)).min)  # int8: pixel 0 is -128
-    scale = quantisation.scale or 1.0  # 0: not quantised, the model wants the pixels themselves
-    return Recipe(size, order, mean=(float(quantisation.zero_point + offset),), std=(1 / scale,))
-
-
-def _interpreter(model: ModelToRun) -> tuple[str, Any]:
-    """The runtime's name and its interpreter with the model loaded."""
+def _interpreter(model: ModelToRun) -> tuple[str, Any, Loading]:
+    """The runtime's name, its interpreter with the model loaded, and what that took."""
     runtime = model.runtime or next((name for name in RUNTIMES if _installed(name)), None)
     if runtime is None:
         raise BackendUnavailable("no TensorFlow Lite runtime is installed - pip install ai-edge-litert")
     if runtime not in RUNTIMES:
         raise BackendUnavailable(f"no runtime is called {runtime} - known: {', '.join(RUNTIMES)}")
-    module, package = RUNTIMES[runtime]
+    module, attribute, package = RUNTIMES[runtime]
     if not _installed(runtime):
         raise BackendUnavailable(f"the runtime {runtime} is not installed - pip install {package}")
     if runtime == "tflite_runtime" and int(np.__version__.split(".")[0]) >= 2:
@@ -128,21 +113,24 @@ def _interpreter(model: ModelToRun) -> tuple[str, Any]:
         raise BackendUnavailable(
             "tflite-runtime needs NumPy 1 - pip install 'numpy<2', or use ai-edge-litert"
         )
+    watch = Stopwatch()
     with native_chatter_logged(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf.lite announces its own removal
         try:
-            library = import_module(module)
+            make_interpreter = attrgetter(attribute)(import_module(module))
         except ImportError as error:
             raise BackendUnavailable(
-                f"the runtime {runtime} does not load: {_one_line(error)}"
+                f"the runtime {runtime} does not load: {one_line(error)}"
                 f" - pip install --force-reinstall {package}"
             ) from error
+        import_us = watch.lap_us()
         try:
-            interpreter = library.Interpreter(model_path=str(model.path), num_threads=model.threads)
+            interpreter = make_interpreter(model_path=str(model.path), num_threads=model.threads)
+            load_us = watch.lap_us()
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{model.path.name} cannot be loaded: {_one_line(error)}") from error
-    return runtime, interpreter
+            raise ModelError(f"{model.path.name} cannot be loaded: {one_line(error)}") from error
+    return runtime, interpreter, Loading(import_us, load_us, compile_us=watch.lap_us())
 
 
 def _installed(runtime: str) -> bool:
@@ -156,31 +144,8 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _image_shape(inputs: Sequence[dict[str, Any]]) -> tuple[int, int, int]:
-    """(height, width, channels) of a model that takes one picture; a ModelError for any other model."""
-    if len(inputs) != 1:
-        raise ModelError(f"the model has {len(inputs)} inputs; an image classifier has one")
-    shape = inputs[0].get("shape_signature", inputs[0]["shape"]).tolist()
-    if len(shape) != 4 or shape[0] not in (1, -1) or shape[3] not in (1, 3) or min(shape[1:]) < 1:
-        raise ModelError(
-            f"the model's input is {shape}; an image classifier takes [1, height, width, 3 or 1]"
-        )
-    if np.dtype(inputs[0]["dtype"]) not in (np.uint8, np.int8, np.float32):
-        raise ModelError(
-            f"the model's input type {inputs[0]['dtype'].__name__} is not uint8, int8 or float32"
-        )
-    height, width, channels = shape[1:]
-    return height, width, channels
-
-
 def _class_count(outputs: Sequence[dict[str, Any]]) -> int:
-    shape = outputs[0]["shape"].tolist()
-    count = int(np.prod(shape))
-    if len(outputs) != 1 or count != max(shape, default=0) or count < 2:
-        raise ModelError(
-            f"the model has {len(outputs)} outputs, the first of shape {shape};"
-            " an image classifier has one, with a score for each class"
-        )
+    count = class_count([details["shape"].tolist() for details in outputs])
     if np.issubdtype(outputs[0]["dtype"], np.integer) and not outputs[0]["quantization"][0]:
         raise ModelError(
             "the model's scores are integers of unknown scale; export it with a quantised soft-max"
@@ -191,7 +156,3 @@ def _class_count(outputs: Sequence[dict[str, Any]]) -> int:
 def _quantisation(tensor: dict[str, Any]) -> Quantisation:
     scale, zero_point = tensor["quantization"]
     return Quantisation(float(scale), int(zero_point))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,12 +23,29 @@ TIMEOUT_S = 10.0
 
 CHUNK_BYTES = 1 << 16
 
-State = Literal["ok", "wrong", "missing"]
+HASHES = {"sha256": "sha256", "md5": "md5", "git": "sha1"}
+"""What a digest in the catalogue begins with, and its hash. Git's is of a header and the file."""
+
+MARKS = {".tflite": (4, b"TFL3"), ".h5": (0, b"\x89HDF\r\n\x1a\n")}
+"""By a file's suffix: where its mark is, and the mark. A login page saved under such a name has none."""
+
+State = Literal["ok", "unproven", "wrong", "missing"]
+"""Unproven: right as far as anybody can tell, as its publisher states no digest. Ours is in every log."""
 
 
 class Check(NamedTuple):
     state: State
-    reason: str  # what is wrong, in a few words
+    reason: str  # what is wrong or unproven, in a few words
+    sha256: str = ""  # of what is there, if it could be read
+
+    @property
+    def usable(self) -> bool:
+        return self.state in ("ok", "unproven")
+
+
+class Found(NamedTuple):
+    path: Path
+    sha256: str
 
 
 def place(file: ModelFile, models_dir: Path | None = None) -> Path:
@@ -39,11 +56,16 @@ def place(file: ModelFile, models_dir: Path | None = None) -> Path:
 
 
 def find(model: str, file: ModelFile, models_dir: Path | None = None) -> Path:
-    """The path of a file that is there and whole: what it holds has just been compared with `file.sha256`."""
+    """The path of a file that is there and whole: compared just now with its digest, if it has one."""
+    return find_hashed(model, file, models_dir).path
+
+
+def find_hashed(model: str, file: ModelFile, models_dir: Path | None = None) -> Found:
+    """Like `find`, with the SHA-256 that the comparison took anyway."""
     path = place(file, models_dir)
     check = verify(file, path)
-    if check.state == "ok":
-        return path
+    if check.usable:
+        return Found(path, check.sha256)
     what = f"{model}: {path} is {check.state} ({check.reason})"
     if file.url is None:
         raise ModelError(f"{what} - it is part of Labelcam, type: git checkout -- {path}")
@@ -51,27 +73,54 @@ def find(model: str, file: ModelFile, models_dir: Path | None = None) -> Path:
 
 
 def verify(file: ModelFile, path: Path) -> Check:
-    """Whether `path` holds the file, by size and SHA-256. About 3 ms for a model of 5 MB."""
+    """Whether `path` holds the file, by size and digest. Reads it once; about 3 ms for a model of 5 MB."""
+    kind, _, published = (file.digest or "").partition(":")
     try:
         size = path.stat().st_size
-        if size != file.size:
+        if file.size is not None and size != file.size:
             return Check("wrong", f"{size:,} bytes instead of {file.size:,}")
-        digest = sha256_of(path)
+        if not kind and not marked(path):
+            return Check("wrong", f"its content is not that of a {path.suffix} file")
+        hashes = hashes_of(path, {"sha256", kind} - {""})
     except (FileNotFoundError, NotADirectoryError):
         return Check("missing", "no such file")
     except OSError as error:
         return Check("wrong", f"cannot read it: {error.strerror}")
-    if digest != file.sha256:
-        return Check("wrong", f"its SHA-256 is {digest[:12]}… instead of {file.sha256[:12]}…")
-    return Check("ok", "")
+    if not kind:
+        return Check("unproven", "its publisher states no digest", hashes["sha256"])
+    if hashes[kind] != published:
+        return Check("wrong", f"its {kind} is {hashes[kind][:12]}… instead of {published[:12]}…")
+    return Check("ok", "", hashes["sha256"])
+
+
+def marked(path: Path) -> bool:
+    """Whether the file begins as its suffix promises."""
+    offset, mark = MARKS.get(path.suffix, (0, b""))
+    with path.open("rb") as stream:
+        return stream.read(offset + len(mark))[offset:] == mark
+
+
+def hashes_of(path: Path, kinds: Collection[str]) -> dict[str, str]:
+    """Hexadecimal, by kind (see `HASHES`), in one reading."""
+    # Not for security: some systems refuse MD5 and SHA-1 otherwise, and publishers give nothing better.
+    hashes = {kind: hashlib.new(HASHES[kind], usedforsecurity=False) for kind in kinds}
+    if "git" in hashes:
+        hashes["git"].update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            for digest in hashes.values():
+                digest.update(chunk)
+    return {kind: digest.hexdigest() for kind, digest in hashes.items()}
 
 
 def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    """Of a file, what `sha256sum` says. Of a folder (a SavedModel), of what `sha256sum` would print: a line
+    "hash  relative/name" for every file in it, in order of name."""
+    if not path.is_dir():
+        return hashes_of(path, ["sha256"])["sha256"]
+    files = sorted(inside.relative_to(path).as_posix() for inside in path.rglob("*") if inside.is_file())
+    lines = "".join(f"{sha256_of(path / name)}  {name}\n" for name in files)
+    return hashlib.sha256(os.fsencode(lines)).hexdigest()
 
 
 def pull(model: str, file: ModelFile, models_dir: Path | None = None, timeout_s: float = TIMEOUT_S) -> bool:
@@ -80,7 +129,7 @@ def pull(model: str, file: ModelFile, models_dir: Path | None = None, timeout_s:
     The file takes its name only when it is whole and right; a pull that fails changes nothing.
     """
     path = place(file, models_dir)
-    if verify(file, path).state == "ok":
+    if verify(file, path).usable:
         return False
     if file.url is None:
         find(model, file)  # says what to do about a damaged checkout
@@ -94,12 +143,12 @@ def pull(model: str, file: ModelFile, models_dir: Path | None = None, timeout_s:
 def fetch(model: str, file: ModelFile, url: str, path: Path, timeout_s: float) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     with workshop(path.parent) as folder:
-        if verify(file, path).state == "ok":  # another pull was faster
+        if verify(file, path).usable:  # another pull was faster
             return False
         part = folder / path.name
         download(url, part, file.size, timeout_s)
         check = verify(file, part)
-        if check.state != "ok":
+        if not check.usable:
             raise ModelError(
                 f"{model}: {urlsplit(url).netloc} sent something else than the known file, {check.reason}"
                 f" - is there a login page or a proxy in between? Then type: {pull_command(model)}"
@@ -128,16 +177,28 @@ def workshop(directory: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def download(url: str, path: Path, size: int, timeout_s: float) -> None:
+def download(url: str, path: Path, size: int | None, timeout_s: float) -> None:
     try:
         from pooch import HTTPDownloader
         from tqdm import tqdm
     except ImportError as error:
         raise ModelError(f"pulling needs {error.name} - type: pip install -r requirements.txt") from error
+
+    class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
+        """Pooch takes a bar that is not true for none, and asks again when the server gave no length."""
+
+        def __bool__(self) -> bool:
+            return True
+
+        def reset(self, total: float | None = None) -> None:
+            """Pooch fills its bar in the end; one without a total is to stay at what came."""
+            if self.total:
+                super().reset(total)
+
     # When a download breaks, pooch leaves open its bar, and the message lands behind it, and the connection.
     with ExitStack() as stack:
         bar = stack.enter_context(
-            tqdm(desc=path.name, total=size, unit="B", unit_scale=True, ncols=79, disable=None)
+            Bar(desc=path.name, total=size, unit="B", unit_scale=True, ncols=79, disable=None)
         )
 
         def watch(answer: Any, **_: Any) -> None:

@@ -6,14 +6,16 @@ import logging
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from backends import Backend, ModelToRun, load_backend
-from models.catalogue import CATALOGUE, find_spec
+from backends.table import SUFFIXES
+from models.catalogue import CATALOGUE, LIBRARIES, ModelFile, ModelSpec, find_spec
 from models.errors import ModelError
-from models.files import find, sha256_of
+from models.files import find, find_hashed, sha256_of
 from models.labels import numbered, read_labels
 from models.recipe import Fit
 from models.scores import Reading, ScoreKind
@@ -27,9 +29,10 @@ class ModelWish:
     """What was asked for."""
 
     model: str  # a name of the catalogue, or a file
-    backend: str = "tflite"
+    backend: str | None = None  # None: the first that can run the model
     labels: Path | None = None
     runtime: str | None = None
+    mode: str | None = None
     threads: int | None = None
     fit: Fit | None = None
     mean: float | None = None
@@ -42,14 +45,14 @@ class ModelWish:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model, and what it took. Whoever loaded it closes its backend."""
+    """A loaded model. Whoever loaded it closes its backend."""
 
     name: str
     backend: Backend
     reading: Reading
     sha256: str
-    load_us: int
-    first_us: int
+    size_bytes: int
+    first_us: int  # the first run; what loading took is in the backend's facts
 
     def record(self) -> Record:
         """The model's part of a log's run record."""
@@ -58,18 +61,56 @@ class Model:
             "backend": facts.backend,
             "runtime": facts.runtime,
             "runtime_version": facts.version,
+            "mode": facts.mode,
             "threads": facts.threads,
             "device": facts.device,
             "model": self.name,
             "model_sha256": self.sha256,
+            "model_bytes": self.size_bytes,
             "labels_sha256": self.reading.labels.sha256,
+            "background": self.reading.labels.background,
             "scores": self.reading.kind,
             "top_k": self.reading.top_k,
             "threshold": self.reading.threshold,
             "recipe": asdict(facts.recipe),
-            "load_us": self.load_us,
+            **asdict(facts.loading),
             "first_us": self.first_us,
         }
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a wish comes to, before anything is loaded."""
+
+    name: str
+    backend: str
+    model: ModelToRun
+    labels: Path | None
+    scores: ScoreKind
+    sha256: str | None = None  # of the model's file, where looking it up took that
+
+
+def resolve(wish: ModelWish) -> Resolved:
+    """Look up and check the model's files. Raises ModelError."""
+    wanted = partial(
+        ModelToRun,
+        fit=wish.fit,
+        threads=wish.threads or max(1, cores() // 2),  # the other half paints, encodes and serves
+        runtime=wish.runtime,
+        mode=wish.mode,
+        mean=wish.mean,
+        std=wish.std,
+    )
+    if not is_known(wish.model):
+        path = Path(wish.model)
+        backend = wish.backend or backend_of_file(path)
+        return Resolved(path.name, backend, wanted(path), wish.labels, wish.scores or "probabilities")
+    spec = find_spec(wish.model)
+    backend, file = file_for(spec, wish.backend)
+    path, sha256 = find_hashed(spec.name, file, wish.models_dir)
+    labels = wish.labels or find(spec.name, spec.labels, wish.models_dir)
+    model = wanted(path, spec.recipe, application=spec.application)
+    return Resolved(spec.name, backend, model, labels, wish.scores or spec.scores, sha256)
 
 
 def load_model(wish: ModelWish) -> Model:
@@ -77,43 +118,59 @@ def load_model(wish: ModelWish) -> Model:
 
     Raises ModelError or BackendUnavailable.
     """
-    if wish.model in CATALOGUE or not looks_like_a_file(wish.model):
-        spec = find_spec(wish.model)
-        if wish.backend not in spec.files:
-            raise ModelError(
-                f"{wish.model} has no file for {wish.backend} - it runs on: {', '.join(spec.files)}"
-            )
-        path = find(spec.name, spec.files[wish.backend], wish.models_dir)
-        sha256 = spec.files[wish.backend].sha256  # which `find` has just compared
-        labels_path: Path | None = wish.labels or find(spec.name, spec.labels, wish.models_dir)
-        recipe, kind, name = spec.recipe, spec.scores, spec.name
-    else:
-        path, recipe, kind, name = Path(wish.model), None, "probabilities", Path(wish.model).name
-        sha256, labels_path = "", wish.labels
-    threads = wish.threads or max(
-        1, len(os.sched_getaffinity(0)) // 2
-    )  # the other half paints, encodes and serves
-    started_ns = time.monotonic_ns()
-    backend = load_backend(
-        wish.backend, ModelToRun(path, recipe, wish.fit, threads, wish.runtime, wish.mean, wish.std)
-    )
-    load_us = (time.monotonic_ns() - started_ns) // 1000
+    found = resolve(wish)
+    backend = load_backend(found.backend, found.model)
     try:
         facts = backend.facts()
-        labels = read_labels(labels_path).fitted(facts.outputs) if labels_path else numbered(facts.outputs)
-        reading = Reading(labels, facts.output, wish.scores or kind, wish.top_k, wish.threshold)
-        return Model(name, backend, reading, sha256 or sha256_of(path), load_us, warm_up(backend, reading))
+        labels = read_labels(found.labels).fitted(facts.outputs) if found.labels else numbered(facts.outputs)
+        reading = Reading(labels, facts.output, found.scores, wish.top_k, wish.threshold)
+        sha256 = found.sha256 or sha256_of(found.model.path)
+        size = size_on_disk(found.model.path)
+        return Model(found.name, backend, reading, sha256, size, warm_up(backend, reading))
     except ModelError:
         backend.close()
         raise
 
 
-def looks_like_a_file(model: str) -> bool:
-    return (
-        os.sep in model
-        or Path(model).suffix in (".tflite", ".h5", ".keras", ".pb", ".onnx")
-        or Path(model).exists()
-    )
+def is_known(model: str) -> bool:
+    """Whether this is a name of the catalogue, or a misspelt one, rather than a file."""
+    path = Path(model)
+    return model in CATALOGUE or not (os.sep in model or path.suffix in SUFFIXES or path.exists())
+
+
+def file_for(spec: ModelSpec, backend: str | None) -> tuple[str, ModelFile]:
+    """The backend that runs the model, and its file. Another than the one asked for is never taken."""
+    for name, file in spec.files.items():
+        if backend in (None, name):
+            return name, file
+    if spec.comes_with is not None:
+        library = LIBRARIES[spec.comes_with]
+        raise ModelError(f"{spec.name} comes with {library}, which this version cannot run yet")
+    raise ModelError(f"{spec.name} has no file for {backend} - it runs on: {', '.join(spec.files)}")
+
+
+def backend_of_file(path: Path) -> str:
+    """By its name, as its content is the backend's to judge."""
+    if path.is_dir():
+        return "tensorflow"
+    if not path.exists():
+        raise ModelError(f"cannot read the model {path}: No such file or directory")
+    if path.suffix not in SUFFIXES:
+        raise ModelError(
+            f"{path} is of no kind that is known ({', '.join(SUFFIXES)}, a SavedModel folder)"
+            " - say who runs it with --backend"
+        )
+    return SUFFIXES[path.suffix]
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def size_on_disk(path: Path) -> int:
+    """In bytes, of a file or of all in a folder."""
+    parts = path.rglob("*") if path.is_dir() else [path]
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def warm_up(backend: Backend, reading: Reading) -> int:

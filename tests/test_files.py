@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import pty
+import re
 import signal
 import socket
 import struct
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
@@ -23,14 +25,16 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from models.catalogue import BUILT_IN, CATALOGUE, ModelFile
+from models.catalogue import BUILT_IN, CATALOGUE, IMAGENET_LABELS, ModelFile, ModelSpec
 from models.errors import ModelError
-from models.files import find, place, pull, sha256_of, verify
-from models.report import list_rows, list_table, pull_models, verify_rows, verify_table
+from models.files import find, find_hashed, place, pull, sha256_of, verify
+from models.recipe import Recipe
+from models.report import list_rows, list_table, pull_models, pullable, verify_rows, verify_table
 
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
 BODY = bytes(range(256)) * 1024
+WEIGHTS = b"\x89HDF\r\n\x1a\n" + BODY  # begins like HDF5
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -104,6 +108,21 @@ def slow(request: BaseHTTPRequestHandler) -> None:
     whole(request)
 
 
+def weights(request: BaseHTTPRequestHandler) -> None:
+    send(request, WEIGHTS, len(WEIGHTS))
+
+
+def weights_cut_off(request: BaseHTTPRequestHandler) -> None:
+    send(request, WEIGHTS[:-1], len(WEIGHTS))
+
+
+def without_length(request: BaseHTTPRequestHandler) -> None:
+    """The body ends where the connection does."""
+    request.send_response(200)
+    request.end_headers()
+    request.wfile.write(BODY)
+
+
 def status(code: int) -> Answer:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_error(code)
@@ -130,7 +149,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def tiny(url: str) -> ModelFile:
-    return ModelFile("tiny.tflite", len(BODY), hashlib.sha256(BODY).hexdigest(), url)
+    return ModelFile("tiny.tflite", len(BODY), f"sha256:{hashlib.sha256(BODY).hexdigest()}", url)
+
+
+def unstated(url: str) -> ModelFile:
+    """A file of which its publisher says nothing but where it is."""
+    return ModelFile("tiny.h5", url=url)
+
+
+TINY_RECIPE = Recipe((4, 4))
+
+
+def model(name: str, file: ModelFile, recipe: Recipe = TINY_RECIPE) -> ModelSpec:
+    return ModelSpec(name, "of these tests", "none", {"tflite": file}, IMAGENET_LABELS, recipe, outputs=1000)
 
 
 def names(directory: Path) -> list[str]:
@@ -153,7 +184,7 @@ def refusal(file: ModelFile, models_dir: Path, timeout_s: float = 5.0) -> str:
         (cut_off, "broke off"),
         (hang_up, "broke off"),
         (page, "26 bytes instead of 262,144"),
-        (damaged, "SHA-256"),
+        (damaged, "its sha256 is"),
         (status(404), "404"),
         (status(503), "503"),
     ],
@@ -241,11 +272,11 @@ from pathlib import Path
 from models.catalogue import ModelFile
 from models.errors import ModelError
 from models.files import pull
-limit, url, size, sha256, directory = sys.argv[1:]
+limit, url, size, digest, directory = sys.argv[1:]
 if int(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
-    pull("tiny", ModelFile("tiny.tflite", int(size), sha256, url), Path(directory))
+    pull("tiny", ModelFile("tiny.tflite", int(size), digest, url), Path(directory))
 except ModelError as error:
     sys.exit(str(error))
 """
@@ -253,8 +284,7 @@ except ModelError as error:
 
 def pull_elsewhere(file: ModelFile, models_dir: Path, limit_bytes: int = 0) -> subprocess.Popen[str]:
     """The same pull in a process of its own, which may be killed, or given a small disk."""
-    assert file.url is not None
-    options = [str(limit_bytes), file.url, str(file.size), file.sha256, str(models_dir)]
+    options = [str(limit_bytes), str(file.url), str(file.size), str(file.digest), str(models_dir)]
     command = [sys.executable, "-c", PULL, *options]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
@@ -305,23 +335,44 @@ def test_a_good_pull_leaves_one_file_all_may_read_and_no_bar_where_nobody_looks(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_pull_at_a_terminal_shows_a_bar_on_stderr(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.answers = [whole]
+def at_a_terminal(file: ModelFile, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a pull shows on stderr."""
     terminal, program = pty.openpty()
     fcntl.ioctl(program, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # of no rows, tqdm uses none
     with open(program, "w") as stderr:  # noqa: PTH123 - a descriptor
         monkeypatch.setattr(sys, "stderr", stderr)
-        pull("tiny", tiny(server.url), tmp_path)
+        pull("tiny", file, models_dir)
         monkeypatch.undo()
     shown = ""
     with suppress(OSError):  # how Linux says that the other end of a terminal is closed
         while True:
             shown += os.read(terminal, 65536).decode()
     os.close(terminal)
+    return shown
+
+
+@pytest.mark.parametrize(("kind", "answer"), [(tiny, whole), (unstated, weights)])
+def test_a_pull_at_a_terminal_shows_a_bar_on_stderr(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Callable[[str], ModelFile],
+    answer: Answer,
+) -> None:
+    server.answers = [answer]
+    shown = at_a_terminal(kind(server.url), tmp_path, monkeypatch)
     assert "100%" in shown
-    assert "tiny.tflite" in shown
+    assert kind("").name in shown
+
+
+def test_where_nobody_knows_how_much_will_come_the_bar_counts(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = [without_length]
+    file = ModelFile("tiny.tflite", None, tiny("").digest, server.url)
+    last = at_a_terminal(file, tmp_path, monkeypatch).strip().split("\r")[-1]
+    assert "262kB [" in last
+    assert "%" not in last
 
 
 def umask() -> int:
@@ -363,7 +414,7 @@ def test_two_pulls_at_once_download_once(server: Server, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(None, "is missing"), (BODY[:100], "100 bytes instead of 262,144"), (b"x" + BODY[1:], "SHA-256")],
+    [(None, "is missing"), (BODY[:100], "100 bytes instead of 262,144"), (b"x" + BODY[1:], "its sha256 is")],
 )
 def test_a_missing_or_damaged_file_is_one_line_ending_in_what_to_type(
     tmp_path: Path, content: bytes | None, expected: str
@@ -378,7 +429,7 @@ def test_a_missing_or_damaged_file_is_one_line_ending_in_what_to_type(
 
 
 def test_a_built_in_file_is_never_pulled_but_comes_with_the_checkout(tmp_path: Path) -> None:
-    file = ModelFile("nowhere/tiny.tflite", len(BODY), hashlib.sha256(BODY).hexdigest())
+    file = ModelFile("nowhere/tiny.tflite", len(BODY), tiny("").digest)
     assert place(file, tmp_path) == ROOT / "models" / "nowhere" / "tiny.tflite"
     for act in (find, pull):
         with pytest.raises(ModelError, match=r"part of Labelcam, type: git checkout -- .*tiny\.tflite$"):
@@ -389,16 +440,97 @@ def test_a_file_found_is_the_file_described(tmp_path: Path) -> None:
     path = tmp_path / "tiny.tflite"
     path.write_bytes(BODY)
     assert find("tiny", tiny("http://nowhere.invalid/tiny"), tmp_path) == path
-    assert sha256_of(path) == tiny("").sha256
     assert verify(tiny(""), path).state == "ok"
 
 
-def test_every_file_in_the_catalogue_has_its_size_and_digest() -> None:
-    for spec in CATALOGUE.values():
-        for file in (*spec.files.values(), spec.labels):
-            assert file.size > 0, file.name
-            assert len(bytes.fromhex(file.sha256)) == 32, file.name
-            assert file.url is None or file.url.startswith("https://")
+DIGESTS = {  # what md5sum, sha256sum and git hash-object say
+    "md5": hashlib.md5(BODY).hexdigest(),
+    "sha256": hashlib.sha256(BODY).hexdigest(),
+    "git": hashlib.sha1(b"blob 262144\0" + BODY).hexdigest(),
+}
+
+
+@pytest.mark.parametrize("kind", DIGESTS)
+def test_any_digest_that_is_published_will_do(server: Server, tmp_path: Path, kind: str) -> None:
+    server.answers = [damaged, page, cut_off, whole]
+    file = ModelFile("tiny.tflite", None, f"{kind}:{DIGESTS[kind]}", server.url)
+    assert f"its {kind} is" in refusal(file, tmp_path)
+    assert f"its {kind} is" in refusal(file, tmp_path)
+    assert "broke off" in refusal(file, tmp_path)
+    assert pull("tiny", file, tmp_path)
+    found = find_hashed("tiny", file, tmp_path)
+    assert found == (tmp_path / "tiny.tflite", DIGESTS["sha256"])
+    found.path.write_bytes(b"x" + BODY[1:])
+    assert verify(file, found.path).state == "wrong"
+
+
+@pytest.mark.parametrize("name", ["tiny.h5", "tiny.tflite"])
+@pytest.mark.parametrize("answer", [page, weights_cut_off, hang_up, damaged])
+def test_where_nobody_states_a_digest_pages_and_halves_are_still_refused(
+    server: Server, tmp_path: Path, name: str, answer: Answer
+) -> None:
+    server.answers = [answer]
+    message = refusal(ModelFile(name, url=server.url), tmp_path)
+    assert f"not that of a {Path(name).suffix} file" in message or "broke off" in message
+    assert names(tmp_path) == []
+
+
+def test_a_file_nobody_states_a_digest_of_is_usable_and_called_unproven(
+    server: Server, tmp_path: Path
+) -> None:
+    server.answers = [weights]
+    file = unstated(server.url)
+    assert pull("tiny", file, tmp_path)
+    assert not pull("tiny", file, tmp_path)
+    found = find_hashed("tiny", file, tmp_path)
+    assert found.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
+    assert verify(file, found.path)[:2] == ("unproven", "its publisher states no digest")
+
+
+def test_what_lies_there_as_a_page_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "tiny.h5").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(
+        ModelError, match=r"wrong .*not that of a .h5 file.* - type: python run.py models pull"
+    ):
+        find("tiny", unstated("http://nowhere.invalid/tiny"), tmp_path)
+
+
+def test_a_folder_under_a_files_name_is_wrong_not_a_crash(tmp_path: Path) -> None:
+    for file in (unstated(""), ModelFile("tiny.h5", None, tiny("").digest, "")):
+        place(file, tmp_path).mkdir(exist_ok=True)
+        assert verify(file, place(file, tmp_path)).state == "wrong"
+
+
+def saved_model(folder: Path) -> Path:
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(BODY[:1000])
+    (folder / "variables" / "variables.index").write_bytes(BODY[:50])
+    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(BODY)
+    (folder / "variables-first").write_bytes(b"")  # "-" comes before "/": paths are not sorted by their parts
+    return folder
+
+
+def test_the_digest_of_a_file_is_what_everybody_computes(tmp_path: Path) -> None:
+    (tmp_path / "tiny").write_bytes(BODY)
+    assert sha256_of(tmp_path / "tiny") == hashlib.sha256(BODY).hexdigest()
+
+
+def test_a_folders_digest_can_be_made_again_with_sha256sum(tmp_path: Path) -> None:
+    folder = saved_model(tmp_path / "model")
+    command = "find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    printed = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True)
+    assert sha256_of(folder) == printed.stdout.split()[0]
+
+
+def test_a_folders_digest_is_of_names_and_contents_but_not_of_its_place_or_dates(tmp_path: Path) -> None:
+    folder, other = saved_model(tmp_path / "model"), saved_model(tmp_path / "elsewhere" / "other")
+    os.utime(other / "saved_model.pb", (0, 0))
+    assert sha256_of(folder) == sha256_of(other)
+    (other / "saved_model.pb").rename(other / "saved_model.pbtxt")
+    renamed = sha256_of(other)
+    (other / "saved_model.pbtxt").rename(other / "saved_model.pb")
+    (other / "variables" / "variables.index").write_bytes(BODY[1:51])
+    assert len({sha256_of(folder), renamed, sha256_of(other)}) == 3
 
 
 def test_every_built_in_file_lies_in_the_checkout() -> None:
@@ -408,31 +540,138 @@ def test_every_built_in_file_lies_in_the_checkout() -> None:
                 find(spec.name, file)
 
 
-def test_the_list_tells_what_is_there_damaged_and_still_to_pull(tmp_path: Path) -> None:
-    downloads = [row for row in list_rows(tmp_path) if CATALOGUE[row.name].files[row.backend].url]
-    assert downloads
-    assert all(row.size_bytes is None and row.to_pull_bytes > 0 for row in downloads)
-    assert "to pull" in list_table(downloads)
-    row = downloads[0]
-    place(CATALOGUE[row.name].files[row.backend], tmp_path).write_bytes(b"half")
-    assert "damaged" in list_table(list_rows(tmp_path))
-    table = list_table(list_rows(tmp_path)).splitlines()
-    assert len(table) == 1 + sum(len(spec.files) for spec in CATALOGUE.values())
-    assert all(spec.name in "\n".join(table) for spec in CATALOGUE.values())
+def test_the_list_tells_what_is_there_damaged_and_still_to_pull(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "stated", model("stated", tiny("http://nowhere.invalid")))
+    monkeypatch.setitem(CATALOGUE, "unstated", model("unstated", unstated("http://nowhere.invalid")))
+    assert row("stated", tmp_path).startswith("stated  tflite  no, 0.3 MB to pull  4x4  1000  none")
+    assert row("unstated", tmp_path).startswith("unstated  tflite  no, size not published  4x4")
+    (tmp_path / "tiny.tflite").write_bytes(b"half")
+    (tmp_path / "tiny.h5").write_bytes(WEIGHTS)
+    assert row("stated", tmp_path).startswith("stated  tflite  damaged  4x4")
+    assert row("unstated", tmp_path).startswith("unstated  tflite  0.3 MB  4x4")
+    (tmp_path / "tiny.tflite").write_bytes(BODY)
+    assert row("stated", tmp_path).startswith("stated  tflite  0.3 MB  4x4")
 
 
-def test_verify_tells_wrong_from_missing(tmp_path: Path) -> None:
+def test_the_list_tells_grey_pictures_the_background_and_whose_the_model_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = model("grey", tiny(""), Recipe((28, 28), order="gray"))
+    monkeypatch.setitem(CATALOGUE, "grey", grey)
+    assert "  28x28 grey  1000  " in row("grey", tmp_path)
+    assert "  224x224  1001*  Apache-2.0" in row("mobilenet_v2_1.0_224_quant", tmp_path)
+    assert (
+        row("googlenet", tmp_path)
+        == "googlenet  tensorrt  comes with jetson-inference  224x224  1000  unrestricted"
+    )
+
+
+def row(name: str, models_dir: Path) -> str:
+    """The model's line of the list, two blanks between its columns."""
+    (line,) = (line for line in list_table(list_rows(models_dir)).splitlines() if line.startswith(f"{name} "))
+    return re.sub(r"  +", "  ", line)
+
+
+def test_the_list_has_every_model_and_backend_once_and_fits_a_terminal(tmp_path: Path) -> None:
+    rows = list_rows(tmp_path)
+    assert [(row.spec.name, row.backend) for row in rows] == [
+        (spec.name, backend) for spec in CATALOGUE.values() for backend in spec.backends
+    ]
+    lines = list_table(rows).splitlines()
+    assert max(len(line) for line in lines) <= 110
+    origins = [line for line in lines if line.endswith(":")]
+    assert len(set(origins)) == len(origins), "models of one origin stand together"
+
+
+def test_verify_tells_wrong_from_missing_from_unproven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     downloads = [file for spec in CATALOGUE.values() for file in spec.files.values() if file.url]
     states = {row.path: row.state for row in verify_rows(tmp_path)}
     assert {states[place(file, tmp_path)] for file in downloads} == {"missing"}
+    monkeypatch.setitem(CATALOGUE, "unstated", model("unstated", unstated("http://nowhere.invalid")))
+    (tmp_path / "tiny.h5").write_bytes(WEIGHTS)
     place(downloads[0], tmp_path).write_bytes(b"half")
     rows = verify_rows(tmp_path)
-    assert {row.path: row.state for row in rows}[place(downloads[0], tmp_path)] == "wrong"
-    assert len({row.path for row in rows}) == len(rows)
-    assert "4 bytes instead of" in verify_table(rows)
+    states = {row.path: row.state for row in rows}
+    assert states[place(downloads[0], tmp_path)] == "wrong"
+    assert states[tmp_path / "tiny.h5"] == "unproven"
+    assert len(states) == len(rows)
+    table = verify_table(rows)
+    assert "instead of" in table
+    assert "its publisher states no digest" in table
+    assert "no such file" not in table, "missing says it all"
 
 
 def test_one_wrong_name_pulls_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="known: "):
         list(pull_models([BUILT_IN, "nonesuch"], tmp_path))
     assert names(tmp_path) == []
+
+
+def test_where_there_is_nothing_to_pull_a_line_says_why(tmp_path: Path) -> None:
+    assert list(pull_models(["googlenet", BUILT_IN], tmp_path)) == [
+        "googlenet: comes with jetson-inference, there is nothing to pull",
+        f"{BUILT_IN}: is part of Labelcam, there is nothing to pull",
+    ]
+    assert names(tmp_path) == []
+
+
+def test_all_that_can_be_pulled_is_what_lies_elsewhere() -> None:
+    assert BUILT_IN not in pullable()
+    assert "googlenet" not in pullable()
+    assert {"efficientnet_b0", "mobilenet_v2_1.0_224_quant"} < set(pullable())
+
+
+@pytest.fixture
+def three(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Three models at the server, of which it does not have the second."""
+    server.answers = [whole, status(404), weights]
+    files = [
+        replace(tiny(server.url), name="one.tflite"),
+        replace(tiny(server.url), name="two.tflite"),
+        replace(unstated(server.url), name="three.h5"),
+    ]
+    for file in files:
+        name = Path(file.name).stem
+        monkeypatch.setitem(CATALOGUE, name, model(name, file))
+    return ["one", "two", "three"]
+
+
+def test_a_pull_of_many_goes_on_after_one_that_failed_and_fails_in_the_end(
+    server: Server, three: list[str], tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    with pytest.raises(ModelError) as caught:
+        lines.extend(pull_models(three, tmp_path))
+    assert str(caught.value) == "not everything could be pulled - type again: python run.py models pull two"
+    assert names(tmp_path) == ["one.tflite", "three.h5"]
+    assert lines[0] == f"one: {tmp_path / 'one.tflite'} is here now"
+    assert lines[1].startswith("two: http://127.0.0.1:")
+    assert "404" in lines[1]
+    assert lines[2] == f"three: {tmp_path / 'three.h5'} is here now, unproven: its publisher states no digest"
+    assert len(lines) == 3
+    server.answers = [whole]
+    assert list(pull_models(["one", "two", "one"], tmp_path)) == [
+        f"one: {tmp_path / 'one.tflite'} was here already",
+        f"two: {tmp_path / 'two.tflite'} is here now",
+    ]
+    assert server.requests == 4
+
+
+def test_a_damaged_checkout_is_told_among_others_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "gone", model("gone", ModelFile("nowhere/tiny.tflite")))
+    lines: list[str] = []
+    with pytest.raises(ModelError, match="gone"):
+        lines.extend(pull_models(["gone", "googlenet"], tmp_path))
+    told, googlenet = lines
+    assert "git checkout" in told
+    assert "nothing to pull" in googlenet
+
+
+def test_a_pull_of_one_that_fails_says_why_and_nothing_else(three: list[str], tmp_path: Path) -> None:
+    assert len(list(pull_models(["one"], tmp_path))) == 1
+    with pytest.raises(ModelError, match="404"):
+        list(pull_models(["two", "two"], tmp_path))

@@ -56,6 +56,10 @@ def test_an_unknown_backend_is_refused() -> None:
     assert "tflite" in refusal(ModelWish(BUILT_IN, backend="caffe"))
 
 
+def test_a_model_of_a_library_is_known_by_name_and_needs_its_backend() -> None:
+    assert "comes with jetson-inference" in refusal(ModelWish("googlenet"))
+
+
 @pytest.mark.parametrize("name", ["nowhere.tflite", "folder/model", "./model"])
 def test_a_file_that_is_not_there_is_named(name: str) -> None:
     message = refusal(ModelWish(name))
@@ -119,9 +123,9 @@ def test_what_is_right_is_not_warned_of(
 def test_the_built_in_model_needs_nothing_but_its_name(caplog: pytest.LogCaptureFixture) -> None:
     model = load_model(ModelWish(BUILT_IN))
     assert model.name == BUILT_IN
-    assert model.sha256 == CATALOGUE[BUILT_IN].files["tflite"].sha256
+    assert f"sha256:{model.sha256}" == CATALOGUE[BUILT_IN].files["tflite"].digest
     assert len(model.reading.labels.names) == model.backend.facts().outputs == 1000
-    assert model.load_us > 0
+    assert model.backend.facts().loading.load_us > 0
     assert model.first_us > 0
     assert not caplog.records
 
@@ -142,7 +146,8 @@ def test_a_file_in_the_current_folder_needs_no_path(tmp_path: Path, monkeypatch:
     shutil.copy(tmp_path / "colours.tflite", tmp_path / "colours")
     monkeypatch.chdir(tmp_path)
     assert load_model(ModelWish("colours.tflite", mean=127.5)).name == "colours.tflite"
-    assert load_model(ModelWish("colours", mean=127.5)).name == "colours"
+    assert load_model(ModelWish("colours", backend="tflite", mean=127.5)).name == "colours"
+    assert "say who runs it with --backend" in refusal(ModelWish("colours"))
 
 
 def test_what_was_asked_for_is_what_runs_and_what_is_recorded() -> None:
@@ -151,8 +156,8 @@ def test_what_was_asked_for_is_what_runs_and_what_is_recorded() -> None:
     record = model.record()
     assert (record["backend"], record["runtime"], record["threads"]) == ("tflite", "litert", 3)
     assert record["model"] == BUILT_IN
-    assert record["model_sha256"] == CATALOGUE[BUILT_IN].files["tflite"].sha256
-    assert record["labels_sha256"] == CATALOGUE[BUILT_IN].labels.sha256
+    assert f"sha256:{record['model_sha256']}" == CATALOGUE[BUILT_IN].files["tflite"].digest
+    assert f"sha256:{record['labels_sha256']}" == CATALOGUE[BUILT_IN].labels.digest
     assert record["recipe"]["fit"] == "letterbox"
     assert record["scores"] == "probabilities"
     assert (model.reading.top_k, model.reading.threshold) == (2, 0.1)
