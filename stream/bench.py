@@ -1,94 +1,187 @@
-"""The bench command: still pictures through the same steps, into the same log, as live frames."""
+"""The bench command: models on still pictures, each in processes of its own, in turn, into one log.
+
+A model is not measured once for long but in rounds: a fresh process of each combination, then the next
+round. What drifts on the machine then falls on all of them alike, and what differs from process to process
+(where its memory came to lie) is seen instead of being taken for the model's.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+import logging
+import multiprocessing
+import signal
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from models.recipe import Image
-from models.scores import Prediction
+from tqdm import tqdm
+
+from backends.table import MODES
+from models.errors import ModelError
+from stream.bench_report import Tops, last_tops
 from stream.cameras import pictures_in, read_picture
-from stream.classify import answer_to, frame_record
-from stream.frames import Answer, Frame
-from stream.loading import Model, ModelWish, load_model
-from stream.log import JsonLog, run_record
-from stream.statistics import describe
+from stream.host import condition, doubts, host_facts
+from stream.loading import ModelWish, resolve
+from stream.log import JsonLog, Record
+from stream.process import EXPECTED, set_up_process
+from stream.series import Log, read_series
+from stream.stills import Task, measure
 
-WARM_UP = 5
-"""Runs of each picture that are not counted: caches and clocks settle in the first few."""
+log = logging.getLogger(__name__)
 
+END_S = 1.0
+"""What a process is given to end by itself."""
 
-@dataclass(frozen=True)
-class Still:
-    """What the warm runs of one picture gave."""
-
-    name: str
-    infer_us: tuple[int, ...]
-    predictions: tuple[Prediction, ...]
+WRITE_S = 600.0
+"""What the log's last lines are given: figures are not to be lost as a camera's may be."""
 
 
 @dataclass(frozen=True)
-class Bench:
-    model: Model
-    stills: tuple[Still, ...]
+class BenchWish:
+    """What was asked for."""
+
+    model: ModelWish  # all but its model, backend and mode
+    models: Sequence[str]
+    backends: Sequence[str]  # none: the first that can run the model
+    modes: Sequence[str]
+    images: Sequence[Path]
+    runs: int  # of each picture, in all rounds together
+    rounds: int
+    rate: float | None
+    log: Path | None
 
 
-def bench(images: Iterable[Path], wish: ModelWish, runs: int, log: Path | None) -> Bench:
-    """Every picture `runs` times, warm, after one load. Raises what loading, reading and logging raise."""
-    paths = picture_paths(images)
-    read_picture(paths[0])  # before the model is loaded for nothing
-    model = load_model(wish)
-    run = {**run_record("bench"), **model.record(), "runs": runs}
-    stills = []
-    with JsonLog(log, run, queue_size=1 << 20) if log else nullcontext() as sink:
-        for path in paths:
-            image = read_picture(path)
-            for _ in range(WARM_UP):
-                answer_to(still(0, path, image), model.backend, model.reading)
-            answers: list[Answer] = []
-            for seq in range(runs):
-                answer = answer_to(still(seq, path, image), model.backend, model.reading)
-                answers.append(answer)
-                if sink is not None:
-                    sink(frame_record(answer))
-            infer_us = tuple(answer.infer_us for answer in answers)
-            stills.append(Still(path.name, infer_us, answers[-1].predictions))
-    return Bench(model, tuple(stills))
+def bench(wish: BenchWish) -> tuple[Log, Tops]:
+    """Measure everything and write the log, then read it: the figures shown are those that were written.
 
-
-def still(seq: int, path: Path, image: Image) -> Frame:
-    """A picture as a frame that has just arrived."""
-    return Frame(seq, image, time.monotonic_ns(), time.time(), path.name)
-
-
-def picture_paths(images: Iterable[Path]) -> list[Path]:
-    """Files as given, folders as the pictures in them, in order of name."""
-    return [path for image in images for path in (pictures_in(image) if image.is_dir() else [image])]
-
-
-def report(done: Bench) -> str:
-    """What the terminal shows."""
-    lines = [
-        f"{done.model.name}, {done.model.backend.facts()}",
-        f"load {milliseconds(done.model.load_us)}, first run {milliseconds(done.model.first_us)}",
-        "",
-        f"{'picture':32} {'n':>5} {'warm p50':>10} {'p90':>10}  top {done.model.reading.top_k}",
+    Raises what looking up, loading, reading and logging raise; what was measured before is in the log.
+    """
+    pictures = named_pictures(wish.images)
+    for _, path in pictures:
+        read_picture(path)  # an hour later would be late to hear of a broken one
+    rounds = min(wish.rounds, wish.runs)
+    tasks = [
+        Task(one, pictures, -(-wish.runs // rounds), rate=wish.rate)
+        for one in combinations(wish.model, wish.models, wish.backends, wish.modes)
     ]
-    for one in done.stills:
-        times = describe(one.infer_us)
-        lines.append(
-            f"{one.name[:32]:32} {len(one.infer_us):5} {milliseconds(times['p50']):>10}"
-            f" {milliseconds(times['p90']):>10}  {top(one.predictions)}"
-        )
-    return "\n".join(lines)
+    steps = rounds * len(tasks) * (len(pictures) + 2)  # loading counts for one, ending, too
+    before = host_facts()
+    warn(doubts(before, before))
+    with log_file(wish.log) as path:
+        # Rotation would part a run from its beginning.
+        sink = JsonLog(path, None, max_bytes=1 << 62, queue_size=1 << 62, drain_s=WRITE_S)
+        with sink, tqdm(total=steps, unit="picture", ncols=79, leave=False, disable=None) as bar:
+            for number in range(rounds):
+                for task in tasks:
+                    bar.set_description(task.name[:24])
+                    run_task(replace(task, round=number), sink, bar)
+        warn(doubt for doubt in doubts(before, condition()) if doubt not in doubts(before, before))
+        return read_series(path), last_tops(path)
 
 
-def milliseconds(duration_us: float | None) -> str:
-    return "-" if duration_us is None else f"{duration_us / 1000:.2f} ms"
+def warn(doubts: Iterable[str]) -> None:
+    for doubt in doubts:
+        log.warning("%s", doubt)
 
 
-def top(predictions: Sequence[Prediction]) -> str:
-    return ", ".join(f"{label.partition(',')[0]} {score:.3f}" for _, label, score in predictions)
+def run_task(task: Task, sink: JsonLog, bar: tqdm[None]) -> None:
+    """One process. Its records are written when it has ended: until then the machine is its own."""
+    records: list[Record] = []
+    try:
+        for batch in in_own_process(task):
+            records += batch
+            bar.update()
+    finally:
+        for record in records:
+            sink(record)
+
+
+@contextmanager
+def log_file(asked: Path | None) -> Iterator[Path]:
+    """The file asked for, or one that is gone afterwards."""
+    if asked is not None:
+        yield asked
+        return
+    with tempfile.TemporaryDirectory(prefix="labelcam-") as folder:
+        yield Path(folder) / "bench.jsonl"
+
+
+def combinations(
+    wish: ModelWish, models: Sequence[str], backends: Sequence[str], modes: Sequence[str]
+) -> list[ModelWish]:
+    """Every model on every backend that can run it, in every mode where there are modes.
+
+    What a backend has no file for is left out and said; a model that is left out everywhere is an error.
+    """
+    wishes = []
+    for model in models:
+        found: list[ModelWish] = []
+        reasons: list[ModelError] = []
+        for backend in backends or (None,):
+            one = replace(wish, model=model, backend=backend)
+            try:
+                resolved = resolve(one)
+            except ModelError as error:
+                reasons.append(error)
+                continue
+            ways = modes if resolved.backend in MODES else ()
+            found += [replace(one, mode=mode) for mode in ways or (None,)]
+        if not found:
+            raise reasons[0]
+        for reason in reasons:
+            log.warning("left out: %s", reason)
+        wishes += found
+    return wishes
+
+
+def named_pictures(images: Iterable[Path]) -> tuple[tuple[str, Path], ...]:
+    """Files as given, folders as the pictures in them. A name that is there twice is told by its folder."""
+    paths = [path for image in images for path in (pictures_in(image) if image.is_dir() else [image])]
+    paths = list(dict.fromkeys(paths))
+    names = [path.name for path in paths]
+    return tuple((str(path) if names.count(path.name) > 1 else path.name, path) for path in paths)
+
+
+def in_own_process(task: Task) -> Iterator[list[Record]]:
+    context = multiprocessing.get_context("spawn")  # a fork would inherit this process's libraries and memory
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(theirs, task, logging.getLogger().level), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        while True:
+            try:
+                message = ours.recv()
+            except EOFError:
+                break
+            if isinstance(message, Exception):
+                raise message
+            yield message
+        process.join(END_S)
+        if process.exitcode is not None and process.exitcode < 0:
+            end = signal.Signals(-process.exitcode).name
+            raise ModelError(
+                f"{task.wish.model} crashed the process that ran it ({end})"
+                " - is its file whole? Try another --backend or --runtime"
+            )
+        if process.exitcode:
+            raise RuntimeError("a measuring process failed, see above")
+    finally:
+        ours.close()
+        process.terminate()
+        process.join(END_S)
+        process.kill()
+
+
+def work(connection: Connection, task: Task, verbosity: int) -> None:
+    """All that the measuring process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent ends this one
+    set_up_process(verbosity)
+    try:
+        for records in measure(task):
+            connection.send(records)
+    except EXPECTED as error:
+        connection.send(error)

@@ -10,34 +10,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import cv2
-
-from backends.base import BackendUnavailable
-from models.errors import ModelError
-from stream.listening import ListenError
 from stream.loading import ModelWish
-from stream.log import LogError
-from stream.sources import KINDS, SourceError, Wish
+from stream.outputs import check_outputs, write_whole
+from stream.process import EXPECTED, set_up_process
+from stream.sources import KINDS, Wish
 from stream.version import __version__
-
-EXPECTED = (SourceError, BackendUnavailable, ModelError, LogError, ListenError)
-"""Mistakes and circumstances, not bugs: one line, exit status 1."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the process's exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's way to say Ctrl-C
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=options.verbosity)
-    # OpenCV and the ffmpeg inside it write to the terminal by themselves. OpenCV has read its variable
-    # OPENCV_LOG_LEVEL by now: it was imported with the models.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # A busy Python thread keeps the interpreter's lock for so long when another wants it. With the default of
-    # 5 ms an inference of 6.8 ms was measured to take 16, with 1 ms it takes 8.
-    sys.setswitchinterval(0.001)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it prints, too; this one is read when it starts
+    set_up_process(options.verbosity)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -59,19 +46,32 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--verbose", dest="verbosity", action="store_const", const=logging.DEBUG, default=logging.WARNING
     )
     common.add_argument("--models-dir", type=Path, metavar="DIR", help="where pulled models lie")
-    model = argparse.ArgumentParser(add_help=False)
+    model, models = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
     add_model_options(model)
+    add_model_options(models, several=True)
 
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     live = commands.add_parser("live", parents=[common, model], add_help=False, help="the default")
     add_live_options(live)
     live.set_defaults(command=run_live)
     bench = commands.add_parser(
-        "bench", parents=[common, model], add_help=False, help="time still pictures, and say what they show"
+        "bench", parents=[common, models], add_help=False, help="time models on still pictures"
     )
-    bench.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a picture or a folder of them")
-    bench.add_argument("--runs", type=positive, default=100, metavar="N", help="warm runs per picture [100]")
+    add_bench_options(bench)
     bench.set_defaults(command=run_bench)
+    compare = commands.add_parser(
+        "compare",
+        parents=[common],
+        add_help=False,
+        help="hold logs, live or still, against the first of them",
+    )
+    add_compare_options(compare)
+    compare.set_defaults(command=run_compare)
+    study = commands.add_parser(
+        "study", parents=[common], add_help=False, help="the tables of the study of 2020, from our logs"
+    )
+    add_study_options(study)
+    study.set_defaults(command=run_study)
     add_models_commands(
         commands.add_parser("models", parents=[common], add_help=False, help="list, pull, verify")
     )
@@ -94,18 +94,26 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    from backends.table import BACKENDS
-    from models.catalogue import BUILT_IN, CATALOGUE
+def add_model_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    from backends.table import BACKENDS, MODES
+    from models.catalogue import BUILT_IN
 
+    many = "; may be given several times" if several else ""
+    default: Any = [BUILT_IN] if several else BUILT_IN
+    chosen: Any = {"action": Chosen} if several else {}
     group = parser.add_argument_group("model")
-    group.add_argument("--backend", choices=list(BACKENDS), default="tflite")
     group.add_argument(
         "--model",
-        default=BUILT_IN,
+        default=default,
         metavar="NAME|FILE",
-        help=f"{', '.join(CATALOGUE)}, or your own [{BUILT_IN}]",
+        help=f"a name of `models list`, or your own file [{BUILT_IN}]{many}",
+        **chosen,
     )
+    group.add_argument(
+        "--backend", choices=list(BACKENDS), help=f"who runs it [the first that can]{many}", **chosen
+    )
+    modes = "; ".join(f"of {backend}: {', '.join(names)}" for backend, names in MODES.items())
+    group.add_argument("--mode", metavar="MODE", help=f"how the backend runs it, {modes}{many}", **chosen)
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="names of your own model's classes, one a line"
     )
@@ -172,6 +180,53 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class Chosen(argparse.Action):
+    """An option that is given several times: a list, which replaces the default."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        given = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(given if given is not self.default and given else []), values])
+
+
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a picture or a folder of them")
+    group = parser.add_argument_group("measuring")
+    group.add_argument("--runs", type=positive, default=100, metavar="N", help="warm runs per picture [100]")
+    group.add_argument(
+        "--rounds", type=positive, default=5, metavar="N", help="fresh processes they are shared among [5]"
+    )
+    group.add_argument(
+        "--rate", type=above_zero, metavar="FPS", help="start so many a second, whether it keeps up or not"
+    )
+    group.add_argument(
+        "--labels-csv", type=Path, metavar="FILE", help="what the pictures show: columns file, class_index"
+    )
+    group.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, comma-separated")
+    group.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, in Markdown")
+
+
+def add_compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "logs", nargs="+", type=Path, metavar="LOG", help="what --log wrote; the first is the base"
+    )
+    parser.add_argument(
+        "--published", type=Path, metavar="FILE", help="the study's published_results.csv, as a reference"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, in Markdown")
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="of bench and of live runs")
+    parser.add_argument(
+        "--published", type=Path, metavar="FILE", required=True, help="the study's published_results.csv"
+    )
+    parser.add_argument(
+        "--labels-csv", type=Path, metavar="FILE", required=True, help="what the pictures show, as for bench"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it there")
+
+
 def add_models_commands(parser: argparse.ArgumentParser) -> None:
     # Before or after the action's name; without a default here, which would replace what was given before it.
     place = argparse.ArgumentParser(add_help=False)
@@ -179,7 +234,9 @@ def add_models_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="list|pull|verify")
     commands.add_parser("list", parents=[place], help="the catalogue, and what is here (the default)")
     pull = commands.add_parser("pull", parents=[place], help="download")
-    pull.add_argument("names", nargs="+", metavar="NAME")
+    names = pull.add_mutually_exclusive_group(required=True)
+    names.add_argument("names", nargs="*", default=[], metavar="NAME")
+    names.add_argument("--all", action="store_true", help="everything that can be downloaded")
     commands.add_parser("verify", parents=[place], help="compare what is here with its digests")
     parser.set_defaults(command=run_models, action="list")
 
@@ -215,17 +272,76 @@ def run_live(options: argparse.Namespace) -> int:
 
 
 def run_bench(options: argparse.Namespace) -> int:
-    from stream.bench import bench, report
+    from stream import bench_report
+    from stream.bench import BenchWish, bench
 
-    print(report(bench(options.images, model_wish(options), options.runs, options.log)))
+    check_outputs((options.csv, options.markdown))
+    classes = bench_report.read_classes(options.labels_csv) if options.labels_csv else {}
+    measured, tops = bench(
+        BenchWish(
+            model=model_wish(options, model="", backend=None, mode=None),
+            models=options.model,
+            backends=options.backend or [],
+            modes=options.mode or [],
+            images=options.images,
+            runs=options.runs,
+            rounds=options.rounds,
+            rate=options.rate,
+            log=options.log,
+        )
+    )
+    rows = bench_report.rows_of(measured, classes)
+    print(bench_report.text(measured, rows, tops))
+    if options.csv:
+        write_whole(options.csv, bench_report.as_csv(rows))
+    if options.markdown:
+        write_whole(options.markdown, bench_report.markdown(rows))
     return 0
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    from stream import compare_report
+    from stream.compare import compare
+
+    check_outputs((options.html, options.markdown))
+    comparison = compare(options.logs, options.published, study_names())
+    if options.html:
+        from stream.compare_html import html
+
+        write_whole(options.html, html(comparison))
+    if options.markdown:
+        write_whole(options.markdown, compare_report.as_markdown(comparison))
+    print(compare_report.text(comparison))
+    return 0
+
+
+def run_study(options: argparse.Namespace) -> int:
+    from stream import study
+    from stream.bench_report import read_classes
+
+    check_outputs((options.markdown,))
+    classes = read_classes(options.labels_csv)
+    text = study.as_markdown(study.read_study(options.logs, options.published, classes, study_names()))
+    if options.markdown:
+        write_whole(options.markdown, text)
+    else:
+        print(text)
+    return 0
+
+
+def study_names() -> dict[str, str]:
+    """By the study's name of a model, ours."""
+    from models.catalogue import CATALOGUE
+
+    return {spec.study: spec.name for spec in CATALOGUE.values() if spec.study}
 
 
 def run_models(options: argparse.Namespace) -> int:
     from models import report
 
     if options.action == "pull":
-        for line in report.pull_models(options.names, options.models_dir):
+        names = report.pullable() if options.all else options.names
+        for line in report.pull_models(names, options.models_dir):
             print(line, flush=True)
         return 0
     if options.action == "verify":
@@ -236,8 +352,9 @@ def run_models(options: argparse.Namespace) -> int:
     return 0
 
 
-def model_wish(options: argparse.Namespace) -> ModelWish:
-    return ModelWish(**{field.name: getattr(options, field.name) for field in fields(ModelWish)})
+def model_wish(options: argparse.Namespace, **others: str | None) -> ModelWish:
+    asked = {field.name: getattr(options, field.name) for field in fields(ModelWish)}
+    return ModelWish(**asked | others)
 
 
 # Values of options. argparse's own message names them: "argument --port: invalid port value: 'x'".

@@ -4,8 +4,10 @@
     {"rec":"frame",...}    and "video" and "event", as they are handed over
     {"rec":"summary",...}  last
 
+A benchmark's file holds many runs, one after the other.
+
 FILE is the newest. When it is full it becomes FILE.1, FILE.1 becomes FILE.2, and so on. So does the FILE of
-an earlier run when a new one starts: no file holds two runs.
+an earlier command when a new one starts.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ Sink = Callable[[Record], None]
 
 WEATHER = (errno.ENOSPC, errno.EDQUOT)  # at start a full disk is to be waited for, anything else is a mistake
 DRAIN_S = 0.5  # what close() gives the lines that still wait
-CLOSE_S = 0.9  # what close() takes at most, with the summary and the disk
+END_S = 0.4  # and the summary and the disk
 
 NO_FILE = -1  # a descriptor that every call refuses with an OSError
 
@@ -47,30 +49,34 @@ class LogError(Exception):
 def run_record(command: str) -> Record:
     """The beginning of a log's first record: which machine, when, by which command."""
     now = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
-    return {"rec": "run", "schema": 1, "command": command, **now, **host_facts()}
+    return {"rec": "run", "schema": 1, "command": command, "pid": os.getpid(), **now, **host_facts()}
 
 
 class JsonLog:
     """A Sink that writes to a file. Calling it never waits or raises, in any thread: a line is lost instead.
 
-    A record handed over belongs to the log. Scores come rounded; NaN, which JSON lacks, becomes null.
+    A record handed over belongs to the log. A `run` record, if not given at once, ends the run before it.
+    Scores come rounded; NaN, which JSON lacks, becomes null.
     """
 
     def __init__(
         self,
         path: Path,
-        run: Record,
+        run: Record | None,
         *,
         max_bytes: int = 64 << 20,  # about 1.5 hours at 30 frames a second
         keep: int = 5,  # older files, at least one
         queue_size: int = 4096,  # about a minute of a card that does not answer
         retry_s: float = 5.0,  # after a failure
+        drain_s: float = DRAIN_S,
     ) -> None:
         self.statistics = Statistics()
         self._path = path
-        self._file = _Files(path, _line(run), max_bytes, keep)
+        self._running = run is not None
+        self._file = _Files(path, _line(run) if run else b"", max_bytes, keep)
         self._queue_size = queue_size
         self._retry_s = retry_s
+        self._drain_s = drain_s
 
         self._change = threading.Condition()  # guards the next four
         self._waiting: deque[Record] = deque()
@@ -111,12 +117,12 @@ class JsonLog:
             return self._lost
 
     def close(self) -> None:
-        """Takes less than a second whatever the disk does: a writer that hangs is left behind."""
+        """Takes little longer than `drain_s` whatever the disk does: a writer that hangs is left behind."""
         with self._change:
             self._closed = True
-            self._give_up_at = min(self._give_up_at, time.monotonic() + DRAIN_S)
+            self._give_up_at = min(self._give_up_at, time.monotonic() + self._drain_s)
             self._change.notify()
-        self._thread.join(CLOSE_S)
+        self._thread.join(self._drain_s + END_S)
         if self._thread.is_alive():
             log.warning("the log %s has no end: the disk did not take its last lines in time", self._path)
             while (record := self._next()) is not None:
@@ -125,13 +131,23 @@ class JsonLog:
 
     def _work(self) -> None:
         while (record := self._next()) is not None:
+            begins = record.get("rec") == "run"
+            if begins:
+                self._end_run()
+                self.statistics, self._running = Statistics(), True
             self.statistics.add(record)
             if self._retry_at <= time.monotonic() < self._give_up_at:
                 self._write(record)
             else:
                 self._lose()
-        self._write(self.statistics.summary(self.lost_lines))
+            if begins:
+                self._file.head = _line(record)
+        self._end_run()
         self._file.close()
+
+    def _end_run(self) -> None:
+        if self._running:
+            self._write(self.statistics.summary(self.lost_lines))
 
     def _next(self) -> Record | None:
         with self._change:
@@ -173,15 +189,16 @@ class _Files:
 
     def __init__(self, path: Path, head: bytes, max_bytes: int, keep: int) -> None:
         self._path = path.resolve()  # renaming a link would leave the disk it points to
-        self._head = head
+        self.head = head
         self._max_bytes = max_bytes
         self._keep = keep
         self._fd = NO_FILE
         self._size = 0  # of whole lines
+        self._begun = False  # `head` is in it
         self._torn = False  # a failed write has left something behind them
 
     def append(self, lines: bytes) -> None:
-        full = self._size + len(lines) > self._max_bytes and self._size > len(self._head)
+        full = self._size + len(lines) > self._max_bytes and self._size > len(self.head)
         if full or not self._is_ours():
             self.begin()
         self._write(lines)
@@ -194,7 +211,8 @@ class _Files:
             self._release()
             self._shift()
             self._fd = self._open()
-        self._write(self._head)
+        self._write(self.head)
+        self._begun = True
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -203,7 +221,7 @@ class _Files:
 
     def _is_ours(self) -> bool:
         """Whether FILE is still what we write, with our head: not deleted, renamed or emptied by others."""
-        if not self._size:
+        if not self._begun:
             return False
         try:
             there = self._path.stat()
@@ -224,7 +242,8 @@ class _Files:
         return fd
 
     def _release(self) -> None:
-        fd, self._fd, self._size, self._torn = self._fd, NO_FILE, 0, False
+        fd, self._fd, self._size = self._fd, NO_FILE, 0
+        self._begun = self._torn = False
         with contextlib.suppress(OSError):  # NFS and FUSE tell of an earlier write's failure here
             os.close(fd)
 
@@ -256,6 +275,11 @@ class _Files:
 
 def read_log(path: Path) -> Iterator[Record]:
     """The records of one file. A last line that was cut off is left out; a bad one elsewhere: LogError."""
+    return (record for _, record in read_lines(path) if record is not None)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, Record | None]]:
+    """The same with the lines' numbers, from 1; None for a last line that was cut off."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -264,15 +288,17 @@ def read_log(path: Path) -> Iterator[Record]:
         for number, line in enumerate(file, start=1):
             record = _parsed(line)
             if isinstance(record, dict):
-                yield record
+                yield number, record
             elif line.endswith(b"\n"):
                 raise LogError(f"{path}, line {number}: not a record of a log; name a file that --log wrote")
+            else:
+                yield number, None
 
 
 def _parsed(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: ten thousand brackets
         return None
 
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from stream.host import host_facts
+from stream.host import condition, doubts, host_facts, peak_memory_bytes
 from stream.version import __version__
 
 
@@ -67,3 +68,55 @@ def test_this_host_is_described_in_json() -> None:
     assert facts["app_version"] == __version__
     assert facts["numpy"]
     assert facts["switch_interval_us"] > 0
+
+
+# What may spoil a measurement.
+
+CALM = {"affinity": [0, 1], "governor": "performance", "load": [0.2, 0.1, 0.1], "throttles": 3}
+
+
+def test_a_calm_machine_raises_no_doubts() -> None:
+    assert doubts(CALM, {**CALM, "load": [2.0, 1.0, 0.5]}) == []  # the load at the end is our own
+    assert doubts({"affinity": [0]}, {}) == []  # one that tells nothing
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"governor": "powersave"}, {}, "governor is powersave - sudo cpupower"),
+        ({"load": [1.7, 0.5, 0.1]}, {}, "a load of 1.7 on 2 cores"),
+        ({}, {"throttles": 4, "temperature_c": 96.0}, r"throttled for heat \(96.0 °C\)"),
+        ({}, {"undervolted": 0b0001}, "want of power"),
+    ],
+)
+def test_what_may_spoil_a_measurement_is_told(
+    before: dict[str, object], after: dict[str, object], told: str
+) -> None:
+    (doubt,) = doubts(CALM | before, CALM | after)
+    assert re.search(told, doubt)
+
+
+def test_a_board_tells_its_heat_and_its_throttling(tmp_path: Path) -> None:
+    facts = condition(
+        board(
+            tmp_path,
+            {
+                "sys/class/thermal/thermal_zone0/temp": "48200\n",
+                "sys/class/thermal/thermal_zone1/temp": "51500\n",
+                "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "2\n",
+                "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "5\n",
+                "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1400000\n",
+                "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
+            },
+        )
+    )
+    assert (facts["temperature_c"], facts["throttles"], facts["cpu_khz"]) == (51.5, 7, 1_400_000)
+    assert facts["undervolted"] == 0x50005
+
+
+def test_peak_memory_is_this_process_s_own() -> None:
+    before = peak_memory_bytes()
+    ballast = bytearray(64 << 20)
+    assert ballast
+    assert before is not None
+    assert (peak_memory_bytes() or 0) > before + (60 << 20)
