@@ -2,16 +2,20 @@
 # VENV=.venv-3.12 where its environment goes, ARGS="..." what run.py is given, PYTEST="..." what pytest is.
 
 PYTHON ?= python3
+SHARED ?= ../shared
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run venv test test-all check benchmark clean
+.PHONY: run venv extras test test-all check benchmark results clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python run.py $(ARGS)
 
 venv: $(VENV)/.dev
+
+# What is optional: TensorFlow, and plots for `compare --html`. Tests that need it are skipped without it.
+extras: $(VENV)/.extras
 
 test: check
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
@@ -27,6 +31,10 @@ check: $(VENV)/.dev
 benchmark: $(VENV)/.run .venv-peers/.mediapipe
 	$(BIN)/python -m tests.benchmark --peers .venv-peers $(ARGS)
 
+# The tables of docs/results.md: every model that is here, on every backend, still and live. About ten minutes.
+results: $(VENV)/.extras
+	tests/results.sh $(BIN)/python $(SHARED)
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 
@@ -37,6 +45,10 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.extras: $(VENV)/.run requirements-tensorflow.txt requirements-report.txt
+	$(PIP) install -r requirements-tensorflow.txt -r requirements-report.txt
 	@touch $@
 
 # The peer in an environment of its own: it brings another build of cv2.
