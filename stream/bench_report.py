@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import ModelError
+from stream.bootstrap import Interval, block_bootstrap_interval
 from stream.log import Record, read_log
 from stream.series import STARTS, Log, Series
-from stream.statistics import Interval, block_bootstrap_interval, describe
+from stream.statistics import describe
 from stream.tables import markdown_table, megabytes, milliseconds, number, text_table
 
 SHOWN_PICTURES = 8
@@ -122,9 +123,10 @@ def top_text(top: Top) -> str:
 def text(log: Log, rows: Sequence[Row], tops: Tops) -> str:
     first = log.series[0]
     run = first.runs[0].record
+    count = len(first.images)
     said = [
         f"{run['cpu'] or run['machine']}, {len(run['affinity'])} cores, Python {run['python']};"
-        f" {len(first.images)} picture{'s' if len(first.images) > 1 else ''}; 95 % intervals from a block bootstrap; times in milliseconds",
+        f" {count} picture{'s' if count > 1 else ''}; times in milliseconds, 95 % intervals",
         "",
         text_table(start_table(rows)),
         "",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from stream.bootstrap import Interval, Resampled, resampled_percentile
 from stream.log import LogError
 from stream.published import Published, read_published
 from stream.series import (
@@ -25,7 +26,7 @@ from stream.series import (
     parts_of,
     read_series,
 )
-from stream.statistics import Interval, Resampled, describe, resampled_percentile
+from stream.statistics import describe
 
 PARTS = STAGES[:-1]
 """What the age of an answer is the sum of."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from stream.bootstrap import BLOCK, FEWEST_BLOCKS, Interval
 from stream.compare import Against, Agreement, Column, Comparison, Part, Reference, StageRow
 from stream.published import MACHINE
 from stream.series import STARTS
-from stream.statistics import BLOCK, FEWEST_BLOCKS, Interval
 from stream.tables import markdown_table, megabytes, milliseconds, text_table
 
 WIDTH = 110

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from stream.bootstrap import Floats, Integers
 from stream.log import LogError, Record, read_lines
-from stream.statistics import Floats, Integers
 
 SCHEMA = 1
 

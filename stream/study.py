@@ -15,11 +15,11 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stream.bench_report import Classes, Top, hit_shares, last_tops
+from stream.bootstrap import block_bootstrap_interval, block_bootstrap_ratio_interval
 from stream.compare import read_logs
 from stream.log import LogError, Record
 from stream.published import Published, read_published
 from stream.series import Series
-from stream.statistics import block_bootstrap_interval, block_bootstrap_ratio_interval
 from stream.tables import markdown_table, milliseconds
 
 PAGES = Path(__file__).parent / "page"

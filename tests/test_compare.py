@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream.bootstrap import Interval
 from stream.compare import Comparison, compare
 from stream.compare_report import WIDTH, as_markdown, text
 from stream.log import LogError, Record
 from stream.published import FRAMEWORKS, read_published
-from stream.statistics import Interval
 from tests.test_series import frame, run, still, write, write_lines
 
 CAT, DOG = [1, "cat, house cat", 0.9], [2, "dog", 0.05]

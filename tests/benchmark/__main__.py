@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stream.host import host_facts
-from tests.benchmark import classify, clip, live
+from tests.benchmark import classify, clip, compare_log, live, stills
 from tests.benchmark.table import Row, markdown
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LABELCAM_SHARED", ROOT.parent / "shared"))
-PARTS = ("classify", "clip", "live", "slow", "crowd", "start")
+PARTS = ("classify", "stills", "clip", "live", "slow", "crowd", "start", "compare")
 
 
 def measure(part: str, folder: Path, peers: Path) -> list[Row]:
@@ -28,8 +28,12 @@ def measure(part: str, folder: Path, peers: Path) -> list[Row]:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 rows += process.submit(classify.rows, model, photo, peers).result()
         return rows
+    if part == "stills":
+        return stills.rows(SHARED / "images", folder)
     if part == "clip":
         return clip.rows(folder)
+    if part == "compare":
+        return compare_log.rows(folder)
     if part == "start":
         return live.start_rows()
     return {"live": live.live_rows, "slow": live.slow_rows, "crowd": live.crowd_rows}[part](folder)

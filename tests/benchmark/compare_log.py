@@ -40,7 +40,7 @@ def rows(folder: Path) -> list[Row]:
 
 
 def write_log(path: Path, lines: int, seed: int) -> None:
-    """A live run of as many frames, about 250 bytes each, that depend on each other."""
+    """A live run of as many frames, about 300 bytes each, that depend on each other."""
     chance = random.Random(seed)
     run = {
         **run_record("live"),
