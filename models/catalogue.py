@@ -64,6 +64,23 @@ LIBRARIES = {"tensorrt": "jetson-inference"}
 """By backend, the library that brings models of its own, and downloads them by itself."""
 
 
+def digits(name: str, **files: ModelFile) -> ModelSpec:
+    """The study's network for handwritten digits, ink on paper, trained by models/digits/train.py."""
+    return ModelSpec(
+        name=name,
+        about="handwritten digits, trained here",
+        licence="see PROVENANCE.md",
+        files=files,
+        labels=ModelFile(
+            "digits/labels.txt",
+            20,
+            "sha256:7427877c40fb0361401248f9c96abe6117396bc6ab16811b5b1706274c02443e",
+        ),
+        recipe=Recipe(size=(24, 24), order="gray", std=(255.0,), invert=True),
+        outputs=10,
+    )
+
+
 def coral(
     name: str, recipe: Recipe, digest: str, size: int | None = None, study: str | None = None
 ) -> ModelSpec:
@@ -146,11 +163,37 @@ CATALOGUE: dict[str, ModelSpec] = {
                     "efficientnet_lite0/efficientnet_lite0_int8.tflite",
                     5_270_048,
                     "sha256:12efd6309db5f9e0a30a6e707c883b61227a597b14c9d4301d7155406f7f780e",
-                )
+                ),
+                "tensorflow": ModelFile(
+                    "efficientnet_lite0/efficientnet_lite0.keras",
+                    9_564_535,
+                    "sha256:faeebafa0f95d1c2496c4cdf49c20e2fab534bc4f8996541561c88ea29895301",
+                ),
             },
             labels=IMAGENET_LABELS,
             recipe=Recipe(size=(224, 224), mean=(127.0,), std=(128.0,)),
             outputs=1000,
+        ),
+        digits(
+            "digits",
+            tflite=ModelFile(
+                "digits/digits_int8.tflite",
+                10_560,
+                "sha256:e63b0d569f0e1e96b21cdf2fb6b9db209fd5a28628b9d9735cd731d8d9458ada",
+            ),
+            tensorflow=ModelFile(
+                "digits/digits.keras",
+                54_852,
+                "sha256:c09a02e4ec2e0d3e4b6100d4b84fac626147eba98213a7e8965d662d10069be3",
+            ),
+        ),
+        digits(
+            "digits_float",
+            tflite=ModelFile(
+                "digits/digits_float.tflite",
+                26_896,
+                "sha256:8df8858d781abc1280d6b332c9f84fd03d6e168b54a8b70c9dff913ec09da961",
+            ),
         ),
         # What these were trained to see; scale and zero point are the file's. Coral's own tests give
         # 0.012566/131, 0.012089/129 and 0.01246/129 for S, M and L, so there pixels never go in as they are.

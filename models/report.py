@@ -136,7 +136,7 @@ def table(rows: list[tuple[str, ...]]) -> str:
 
 
 def megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.0f} kB"
 
 
 def files_of(spec: ModelSpec) -> list[ModelFile]:
