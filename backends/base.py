@@ -106,6 +106,18 @@ class Backend(Protocol):
 # What a file tells of its model. A shape is of any length, and has -1 where the file leaves it open.
 
 
+def head_of(path: Path) -> bytes:
+    """The first eight bytes, by which a file is known; a ModelError if there are none to read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
+    if not head:
+        raise ModelError(f"{path} is empty - download it again")
+    return head
+
+
 def image_shape(inputs: Sequence[tuple[Sequence[int], npt.DTypeLike]]) -> tuple[int, int, int]:
     """(height, width, channels) of a model that takes one picture; a ModelError for any other model."""
     if len(inputs) != 1:

@@ -20,6 +20,7 @@ from backends.base import (
     Stopwatch,
     Tensor,
     class_count,
+    head_of,
     image_shape,
     one_line,
     recipe_for,
@@ -87,14 +88,7 @@ class TFLiteBackend:
                 f"{model.path.name} is compiled for the Edge TPU and runs nowhere else"
                 f" - use {model.path.name.replace('_edgetpu', '')}"
             )
-        try:
-            with model.path.open("rb") as file:
-                head = file.read(8)
-        except OSError as error:
-            raise ModelError(f"cannot read the model {model.path}: {error.strerror}") from error
-        if not head:
-            raise ModelError(f"{model.path} is empty - download it again")
-        if head[4:8] != b"TFL3":
+        if head_of(model.path)[4:8] != b"TFL3":
             raise ModelError(f"{model.path} is not a TensorFlow Lite model - give a .tflite file")
 
 

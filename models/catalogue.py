@@ -167,7 +167,7 @@ CATALOGUE: dict[str, ModelSpec] = {
                 "tensorflow": ModelFile(
                     "efficientnet_lite0/efficientnet_lite0.keras",
                     9_564_535,
-                    "sha256:faeebafa0f95d1c2496c4cdf49c20e2fab534bc4f8996541561c88ea29895301",
+                    "sha256:e9809b31233c660f4bb0a63b47ce423d39a6c903b3c3a0fac64bae3c72ed124a",
                 ),
             },
             labels=IMAGENET_LABELS,

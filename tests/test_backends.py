@@ -7,21 +7,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from importlib.util import find_spec as find_module
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 import pytest
 
 from backends import BACKENDS, Backend, BackendUnavailable, ModelToRun, load_backend
+from backends.table import MODES
 from models.catalogue import BUILT_IN, CATALOGUE, ModelSpec, find_spec
 from models.errors import ModelError
 from models.files import find
 from models.labels import read_labels
-from models.recipe import Image, as_image
+from models.recipe import Image, Recipe, as_image
 from models.scores import Prediction, Reading
+from tests.keras_models import threads, write_tiny_keras
 from tests.tiny_models import FLOAT32, INT8, LOGITS, RAW_UINT8, UINT8, Tiny, write_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,32 +35,60 @@ MODEL = find(BUILT_IN, find_spec(BUILT_IN).files["tflite"])
 # What every backend promises.
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@dataclass(frozen=True)
+class Subject:
+    """A backend, one way of running it, and a model that it runs."""
+
+    backend: str
+    mode: str | None = None
+    built_in: bool = True  # else a tiny one, which is quicker to load
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.backend, self.mode, "" if self.built_in else "tiny")))
+
+
+SUBJECTS = [
+    *(Subject(name, MODES.get(name, (None,))[0]) for name in BACKENDS),
+    *(Subject("tensorflow", mode, built_in=False) for mode in MODES["tensorflow"]),
+]
+
+
+@pytest.fixture(scope="module", params=SUBJECTS, ids=str)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    return cast(Subject, request.param)
+
+
+@pytest.fixture(scope="module")
+def wish(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> ModelToRun:
+    if not subject.built_in:
+        path = write_tiny_keras(tmp_path_factory.mktemp("tiny") / "tiny.keras")
+        recipe = Recipe((6, 4), mean=(127.5,), std=(127.5,))
+        return ModelToRun(path, recipe, mode=subject.mode, threads=threads())
+    spec = spec_for(subject.backend)
+    path = find(spec.name, spec.files[subject.backend])
+    return ModelToRun(path, spec.recipe, mode=subject.mode, threads=threads())
 
 
 def spec_for(backend: str) -> ModelSpec:
-    """The first model of the catalogue that this backend runs."""
+    """The first model of the catalogue that this backend runs; the first of all is built in."""
     for spec in CATALOGUE.values():
         if backend in spec.files:
             return spec
     pytest.skip(f"the catalogue has no model for {backend}")
 
 
-def loaded(name: str) -> Backend:
-    spec = spec_for(name)
+def loaded(subject: Subject, wish: ModelToRun) -> Backend:
     try:
-        return load_backend(name, ModelToRun(find(spec.name, spec.files[name]), spec.recipe))
+        return load_backend(subject.backend, wish)
     except BackendUnavailable as error:
+        if "is not installed" not in str(error):
+            raise
         pytest.skip(str(error))
-    except ModelError as error:
-        pytest.skip(f"{spec.name} is not here: {error}")
 
 
 @pytest.fixture(scope="module")
-def backend(name: str) -> Iterator[Backend]:
-    backend = loaded(name)
+def backend(subject: Subject, wish: ModelToRun) -> Iterator[Backend]:
+    backend = loaded(subject, wish)
     yield backend
     backend.close()
 
@@ -75,8 +107,8 @@ def test_an_unknown_backend_is_refused_and_the_known_ones_are_named() -> None:
     assert one_line(caught.value)
 
 
+@pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_refuses_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
-    loaded(name).close()  # skips where the library is missing
     with pytest.raises(ModelError, match=r"nowhere\.model") as caught:
         load_backend(name, ModelToRun(tmp_path / "nowhere.model"))
     assert one_line(caught.value)
@@ -141,8 +173,8 @@ def test_there_is_a_score_for_each_class_and_it_is_the_callers_to_keep(backend: 
     assert (backend.infer(one) == kept).all(), "the same picture, another answer"
 
 
-def test_scores_outlive_the_backend(name: str) -> None:
-    backend = loaded(name)
+def test_scores_outlive_the_backend(subject: Subject, wish: ModelToRun) -> None:
+    backend = loaded(subject, wish)
     scores = backend.infer(backend.prepare(noise(64, 64)))
     kept = scores.copy()
     backend.close()
@@ -151,34 +183,51 @@ def test_scores_outlive_the_backend(name: str) -> None:
     assert (scores == kept).all()
 
 
-def test_it_says_who_runs_the_model_and_how(name: str, backend: Backend) -> None:
+def test_it_says_who_runs_the_model_and_how(subject: Subject, wish: ModelToRun, backend: Backend) -> None:
     facts = backend.facts()
-    assert facts.backend == name
+    assert facts.backend == subject.backend
+    assert facts.mode == subject.mode
     assert facts.runtime
     assert facts.version[0].isdigit()
     assert facts.device
-    assert facts.threads >= 1
-    assert facts.recipe == spec_for(name).recipe
+    assert facts.threads == wish.threads
+    assert facts.recipe == wish.recipe
     assert facts.outputs > 1
+    assert facts.loading.load_us > 0
+    assert facts.loading.import_us >= 0
+    assert facts.loading.compile_us >= 0
 
 
-def test_the_fit_asked_for_is_the_fit_in_the_facts(name: str) -> None:
-    spec = spec_for(name)
-    loaded(name).close()  # skips where it cannot run
-    wish = ModelToRun(find(spec.name, spec.files[name]), spec.recipe, fit="letterbox", threads=2)
-    backend = load_backend(name, wish)
-    assert backend.facts().recipe == replace(spec.recipe, fit="letterbox")
-    assert backend.facts().threads == 2
+def test_the_fit_asked_for_is_the_fit_in_the_facts(subject: Subject, wish: ModelToRun) -> None:
+    backend = loaded(subject, replace(wish, fit="letterbox"))
+    assert wish.recipe is not None
+    assert backend.facts().recipe == replace(wish.recipe, fit="letterbox")
     backend.close()
 
 
-def test_it_may_be_closed_twice(name: str) -> None:
-    backend = loaded(name)
+def test_it_may_be_closed_twice(subject: Subject, wish: ModelToRun) -> None:
+    backend = loaded(subject, wish)
     backend.close()
     backend.close()
+
+
+def test_the_thread_that_infers_is_another_than_loaded_it_and_a_third_may_prepare(backend: Backend) -> None:
+    pictures = [noise(64, 48, seed) for seed in range(4)]
+    expected = [backend.infer(backend.prepare(picture)) for picture in pictures]
+    with ThreadPoolExecutor(1) as preparing, ThreadPoolExecutor(1) as inferring:
+        tensors = [preparing.submit(backend.prepare, picture) for picture in pictures]
+        found = [inferring.submit(backend.infer, tensor.result()) for tensor in tensors]
+        for one, other in zip(found, expected, strict=True):
+            assert one.result(timeout=60) == pytest.approx(other, abs=1e-6)
 
 
 # TensorFlow Lite: what is refused, and how.
+
+
+def test_the_threads_asked_for_are_the_threads_in_the_facts() -> None:
+    backend = load_backend("tflite", ModelToRun(MODEL, threads=2))
+    assert backend.facts().threads == 2
+    backend.close()
 
 
 def refusal(path: Path, wish: ModelToRun | None = None) -> str:
