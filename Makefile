@@ -28,7 +28,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: $(VENV)/.run .venv-peers/.mediapipe
+benchmark: $(VENV)/.extras .venv-peers/.mediapipe
 	$(BIN)/python -m tests.benchmark --peers .venv-peers $(ARGS)
 
 # The tables of docs/results.md: every model that is here, on every backend, still and live. About ten minutes.

@@ -13,7 +13,11 @@ hub.py        the newest Picture for every viewer, and how many they are
 broadcast.py  sends it to all of them, from one thread
 server.py     Flask's routes, served by waitress; page/ is what a browser gets; state.py what machines get
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
-bench.py      the same steps for still pictures
+
+stills.py     the same steps for still pictures, in one process; bench.py starts many and lets them take turns
+series.py     reads logs back; bootstrap.py says how sure their figures are
+compare.py    holds one against the other; compare_report.py and compare_html.py tell of it
+study.py      the tables of the study of 2020, from logs
 
 frames.py has what travels: Shot, Frame, Answer, Picture. rate.py counts frames, host.py names the machine.
 """

@@ -1,6 +1,6 @@
 """The tables of the study of 2020, made again from our own logs, and what answers its ten questions.
 
-The words are in page/study.md.
+The words are in templates/study.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stream.published import Published, read_published
 from stream.series import Series
 from stream.tables import markdown_table, milliseconds
 
-PAGES = Path(__file__).parent / "page"
+TEMPLATES = Path(__file__).parent / "templates"
 
 PICTURES = {
     "parrot": "parrot.jpg",
@@ -127,7 +127,7 @@ def read_study(logs: Iterable[Path], published: Path, classes: Classes, names: M
 def as_markdown(study: Study) -> str:
     """docs/results.md."""
     pages = Environment(  # escapes nothing: this is Markdown, not HTML
-        loader=FileSystemLoader(PAGES),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -141,7 +141,7 @@ def as_markdown(study: Study) -> str:
 
 
 def figures(study: Study) -> Record:
-    """What the words of page/study.md are filled with. None is what was not measured."""
+    """What the words of templates/study.md are filled with. None is what was not measured."""
     one = next(measured for measured in study.measured.values() if measured.stills is not None)
     timed = sorted((time, name) for name, found in study.measured.items() if (time := found.infer_us))
     rated = [

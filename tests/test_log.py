@@ -460,6 +460,41 @@ def test_the_last_line_is_the_summary(tmp_path: Path) -> None:
 # Reading back.
 
 
+def test_a_file_of_many_runs_sums_each_up_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "bench.jsonl"
+    with JsonLog(path, None) as log:
+        assert path.read_bytes() == b""
+        for model, frames in (("a", 3), ("b", 0), ("a", 2)):
+            log({"rec": "run", "model": model})
+            for seq in range(frames):
+                log(frame(seq))
+    assert parts(path) == [path]
+    assert kinds(path) == [
+        "run",
+        *["frame"] * 3,
+        "summary",
+        "run",
+        "summary",
+        "run",
+        *["frame"] * 2,
+        "summary",
+    ]
+    assert [record["frames"] for record in read_log(path) if record["rec"] == "summary"] == [3, 0, 2]
+
+
+def test_a_file_of_many_runs_goes_on_in_the_next_file_with_the_run_it_is_in(tmp_path: Path) -> None:
+    path = tmp_path / "bench.jsonl"
+    with JsonLog(path, None, max_bytes=2_000) as log:
+        for model in ("a", "b"):
+            log({"rec": "run", "model": model})
+            for seq in range(20):
+                log(frame(seq))
+    heads = [next(read_log(part))["model"] for part in parts(path)]
+    assert sorted(heads) == heads
+    assert heads[-1] == "b"
+    assert sum(kinds(part).count("frame") for part in parts(path)) == 40
+
+
 def test_a_bad_line_in_the_middle_is_refused_with_file_and_line(tmp_path: Path) -> None:
     for bad in (b'{"rec":"fr', b"\xff\xfe", b"", b"12"):
         (tmp_path / "log").write_bytes(b'{"rec":"run"}\n' + bad + b'\n{"rec":"frame"}\n')

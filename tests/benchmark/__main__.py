@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stream.host import host_facts
-from tests.benchmark import classify, clip, compare_log, live, stills
+from tests.benchmark import classify, clip, compare_log, keras_ways, live, stills
 from tests.benchmark.table import Row, markdown
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LABELCAM_SHARED", ROOT.parent / "shared"))
-PARTS = ("classify", "stills", "clip", "live", "slow", "crowd", "start", "compare")
+PARTS = ("classify", "tensorflow", "stills", "clip", "live", "slow", "crowd", "start", "compare")
 
 
 def measure(part: str, folder: Path, peers: Path) -> list[Row]:
@@ -28,6 +28,9 @@ def measure(part: str, folder: Path, peers: Path) -> list[Row]:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 rows += process.submit(classify.rows, model, photo, peers).result()
         return rows
+    if part == "tensorflow":
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            return process.submit(keras_ways.rows, SHARED / "images/parrot.jpg").result()
     if part == "stills":
         return stills.rows(SHARED / "images", folder)
     if part == "clip":
