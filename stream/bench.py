@@ -12,7 +12,7 @@ import multiprocessing
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,15 +25,18 @@ from stream.bench_report import Tops, last_tops
 from stream.cameras import pictures_in, read_picture
 from stream.host import condition, doubts, host_facts
 from stream.loading import ModelWish, resolve
-from stream.log import JsonLog, Record
+from stream.log import JsonLog, LogError, Record
 from stream.process import EXPECTED, set_up_process
 from stream.series import Log, read_series
 from stream.stills import Task, measure
 
 log = logging.getLogger(__name__)
 
-END_S = 1.0
-"""What a process is given to end by itself."""
+END_S = 5.0
+"""What a process is given to end by itself: TensorFlow takes its time."""
+
+FEW_RUNS, ENOUGH_RUNS = 100, 700
+"""Of each picture, and in all, where nothing else is asked for: a p99 takes 662."""
 
 WRITE_S = 600.0
 """What the log's last lines are given: figures are not to be lost as a camera's may be."""
@@ -48,7 +51,7 @@ class BenchWish:
     backends: Sequence[str]  # none: the first that can run the model
     modes: Sequence[str]
     images: Sequence[Path]
-    runs: int  # of each picture, in all rounds together
+    runs: int | None  # of each picture, in all rounds together; None: enough for every percentile
     rounds: int
     rate: float | None
     log: Path | None
@@ -62,12 +65,14 @@ def bench(wish: BenchWish) -> tuple[Log, Tops]:
     pictures = named_pictures(wish.images)
     for _, path in pictures:
         read_picture(path)  # an hour later would be late to hear of a broken one
-    rounds = min(wish.rounds, wish.runs)
+    runs = wish.runs or max(FEW_RUNS, -(-ENOUGH_RUNS // len(pictures)))
+    rounds = min(wish.rounds, runs)
     tasks = [
-        Task(one, pictures, -(-wish.runs // rounds), rate=wish.rate)
+        Task(one, pictures, -(-runs // rounds), rate=wish.rate)
         for one in combinations(wish.model, wish.models, wish.backends, wish.modes)
     ]
-    steps = rounds * len(tasks) * (len(pictures) + 2)  # loading counts for one, ending, too
+    batches = len(pictures) if wish.rate is None else 1
+    steps = rounds * len(tasks) * (batches + 2)  # loading counts for one, ending, too
     before = host_facts()
     warn(doubts(before, before))
     with log_file(wish.log) as path:
@@ -79,6 +84,9 @@ def bench(wish: BenchWish) -> tuple[Log, Tops]:
                     bar.set_description(task.name[:24])
                     run_task(replace(task, round=number), sink, bar)
         warn(doubt for doubt in doubts(before, condition()) if doubt not in doubts(before, before))
+        if sink.lost_lines:
+            lost = f"lacks {sink.lost_lines} lines, the disk did not take them"
+            raise LogError(f"{path} {lost} - make room on it")
         return read_series(path), last_tops(path)
 
 
@@ -94,9 +102,13 @@ def run_task(task: Task, sink: JsonLog, bar: tqdm[None]) -> None:
         for batch in in_own_process(task):
             records += batch
             bar.update()
+    except BaseException as error:
+        records.append({"rec": "event", "event": "failed", "reason": str(error) or type(error).__name__})
+        raise
     finally:
-        for record in records:
-            sink(record)
+        if records[0]["rec"] == "run":  # else it failed before it began
+            for record in records:
+                sink(record)
 
 
 @contextmanager
@@ -116,7 +128,10 @@ def combinations(
 
     What a backend has no file for is left out and said; a model that is left out everywhere is an error.
     """
-    wishes = []
+    known = {mode for names in MODES.values() for mode in names}
+    if unknown := [mode for mode in modes if mode not in known]:
+        raise ModelError(f"no backend has a mode {unknown[0]} - known: {', '.join(sorted(known))}")
+    wishes: dict[ModelWish, Path] = {}
     for model in models:
         found: list[ModelWish] = []
         reasons: list[ModelError] = []
@@ -128,13 +143,22 @@ def combinations(
                 reasons.append(error)
                 continue
             ways = modes if resolved.backend in MODES else ()
-            found += [replace(one, mode=mode) for mode in ways or (None,)]
+            for mode in ways or (None,):
+                found.append(replace(one, mode=mode))
+                wishes[found[-1]] = resolved.model.path
         if not found:
             raise reasons[0]
         for reason in reasons:
             log.warning("left out: %s", reason)
-        wishes += found
-    return wishes
+    if modes and not any(one.mode for one in wishes):
+        raise ModelError(
+            f"nothing here has modes, and --mode {modes[0]} was given - add --backend tensorflow"
+        )
+    files: dict[str, Path] = {}
+    for path in wishes.values():
+        if files.setdefault(path.name, path) != path:
+            raise ModelError(f"{files[path.name]} and {path} have one name - rename one, tables go by it")
+    return list(wishes)
 
 
 def named_pictures(images: Iterable[Path]) -> tuple[tuple[str, Path], ...]:
@@ -149,24 +173,30 @@ def in_own_process(task: Task) -> Iterator[list[Record]]:
     context = multiprocessing.get_context("spawn")  # a fork would inherit this process's libraries and memory
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(theirs, task, logging.getLogger().level), daemon=True)
-    process.start()
+    interrupt = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # inherited: Ctrl-C is for this process to handle
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     theirs.close()
     try:
         while True:
             try:
                 message = ours.recv()
-            except EOFError:
+            except (EOFError, OSError):  # the latter in the middle of a message
                 break
             if isinstance(message, Exception):
                 raise message
             yield message
         process.join(END_S)
         if process.exitcode is not None and process.exitcode < 0:
-            end = signal.Signals(-process.exitcode).name
-            raise ModelError(
-                f"{task.wish.model} crashed the process that ran it ({end})"
-                " - is its file whole? Try another --backend or --runtime"
-            )
+            end = signal.Signals(-process.exitcode)
+            advice = "is its file whole? Try another --backend or --runtime"
+            if end == signal.SIGKILL:
+                advice = "by want of memory? See dmesg"
+            raise ModelError(f"{task.wish.model}: the process that ran it was ended by {end.name} - {advice}")
         if process.exitcode:
             raise RuntimeError("a measuring process failed, see above")
     finally:
@@ -178,10 +208,10 @@ def in_own_process(task: Task) -> Iterator[list[Record]]:
 
 def work(connection: Connection, task: Task, verbosity: int) -> None:
     """All that the measuring process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent ends this one
     set_up_process(verbosity)
-    try:
-        for records in measure(task):
-            connection.send(records)
-    except EXPECTED as error:
-        connection.send(error)
+    with suppress(BrokenPipeError):  # the parent is gone
+        try:
+            for records in measure(task):
+                connection.send(records)
+        except EXPECTED as error:
+            connection.send(error)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from models.errors import ModelError
-from stream.bootstrap import Interval, block_bootstrap_interval
+from stream.bootstrap import BLOCK, FEWEST_BLOCKS, FEWEST_SEGMENTS, Interval, block_bootstrap_interval
 from stream.log import Record, read_log
 from stream.series import STARTS, Log, Series
 from stream.statistics import describe
@@ -19,6 +19,9 @@ from stream.tables import markdown_table, megabytes, milliseconds, number, text_
 
 SHOWN_PICTURES = 8
 """With more of them, what each was taken for is left to the log."""
+
+KEEPS_UP = 0.95
+"""Of the rate asked for: the last answer comes a little after the last start."""
 
 Classes = Mapping[str, int]
 """The class each picture shows, by the picture's name; counted without a background class."""
@@ -53,7 +56,10 @@ def read_classes(path: Path) -> Classes:
     advice = "give a table with the columns file,class_index"
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            return {row["file"]: int(row["class_index"]) for row in csv.DictReader(lines)}
+            classes = {row["file"]: int(row["class_index"]) for row in csv.DictReader(lines)}
+        if min(classes.values(), default=-1) < 0:
+            raise ValueError("no class, or a negative one")
+        return classes
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror} - {advice}") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -92,9 +98,7 @@ def hit_shares(series: Series, classes: Classes) -> tuple[float | None, float | 
     counted = truth >= 0
     if not counted.any():
         return None, None
-    background = series.runs[0].record.get("background")
-    shift = 1 if background == 0 else 0  # then the first class has index 1
-    hits = series.top[counted] - shift == truth[counted, np.newaxis]
+    hits = series.top[counted] - series.first_class == truth[counted, np.newaxis]
     return float(hits[:, 0].mean()), float(hits.any(axis=1).mean())
 
 
@@ -134,7 +138,38 @@ def text(log: Log, rows: Sequence[Row], tops: Tops) -> str:
     ]
     if len(first.images) <= SHOWN_PICTURES:
         said += ["", text_table(picture_table(tops))]
-    return "\n".join([*said, *log.notes])
+    return "\n".join([*said, *notes(rows), *log.notes])
+
+
+def notes(rows: Sequence[Row]) -> Iterator[str]:
+    """What the tables do not show, and a reader should know."""
+    if any(row.interval is None for row in rows):
+        yield (
+            f"an interval takes {FEWEST_BLOCKS} blocks of {BLOCK} neighbouring runs in all, or more,"
+            f" of one process or of {FEWEST_SEGMENTS}"
+        )
+    for row in rows:
+        unsettled = sum(not run.record.get("settled", True) for run in row.series.runs)
+        if unsettled:
+            yield f"{row.name}: {unsettled} of {len(row.series.runs)} processes had not settled when measured"
+        if row.labelled and row.labelled < len(row.series.images):
+            yield f"{row.name}: of {len(row.series.images)} pictures the class of {row.labelled} is known"
+        reached, asked = reached_rate(row.series), row.series.key["rate"]
+        if reached is not None and reached < KEEPS_UP * asked:
+            yield f"{row.name}: does not keep up with {asked:g} a second, it reaches {reached:.0f}"
+
+
+def reached_rate(series: Series) -> float | None:
+    """Answers a second, from the first start that was meant to the last answer; None without a rate."""
+    if series.key["rate"] is None:
+        return None
+    spans: list[float] = []
+    for segment in np.unique(series.frames["segment"]):
+        own = series.frames["segment"] == segment
+        arrived_ns = series.frames["arrived_ns"][own]
+        done_ns = arrived_ns + 1000 * series.stage_us("age_us")[own]
+        spans.append(float(done_ns.max() - arrived_ns.min()) / 1e9)
+    return series.n / sum(spans)
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -19,6 +19,9 @@ MOST_BLOCKS = 1000
 FEWEST_BLOCKS = 10
 """Fewer give no interval. Simulated: of intervals that should hold the true median in 95 of 100 cases, those
 from 10 blocks do so in 94 (independent samples) or 91 (as dependent as ours), those from 5 blocks in 84."""
+FEWEST_SEGMENTS = 5
+"""Of several processes, fewer give no interval either: how they differ could not be told."""
+MOST_SEGMENTS = 100
 
 
 class Interval(NamedTuple):
@@ -29,10 +32,11 @@ class Interval(NamedTuple):
 def block_bootstrap_interval(
     samples: ArrayLike, percent: int, segments: ArrayLike | None = None, *, block: int = BLOCK, seed: int = 0
 ) -> Interval | None:
-    """Where the true percentile lies, with 95 % confidence. None from fewer than FEWEST_BLOCKS blocks.
+    """Where the true percentile lies, with 95 % confidence.
 
-    `segments` numbers for each sample what it was measured in (a process and a picture, a live run): blocks
-    end with it.
+    None from fewer than FEWEST_BLOCKS blocks, or from two to four segments. `segments` numbers for each
+    sample the process it was measured in: blocks end with it. Of one process the interval tells what that
+    process would do again, of several what another would do: processes are drawn, then blocks of them.
     """
     resampled = resampled_percentile(samples, percent, segments, block=block, seed=seed)
     return None if resampled is None else resampled.interval
@@ -58,17 +62,18 @@ class Resampled(NamedTuple):
     """What a percentile would have been, had other blocks of the same run been measured."""
 
     values: Floats  # RESAMPLES of them
-    blocks: int  # they were drawn from so many
+    blocks: int  # there were so many
+    units: int  # and were drawn from so many that are independent: segments, or the blocks of one
 
     @property
     def interval(self) -> Interval:
-        return _interval(self.values, self.blocks)
+        return _interval(self.values, self.units)
 
     def ratio_interval(self, base: Resampled) -> Interval | None:
         """Both must have been drawn with different seeds: otherwise their chances are not independent."""
         if not base.values.all():
             return None
-        return _interval(self.values / base.values, min(self.blocks, base.blocks))
+        return _interval(self.values / base.values, min(self.units, base.units))
 
 
 def resampled_percentile(
@@ -81,9 +86,14 @@ def resampled_percentile(
     values: Floats = np.asarray(samples, dtype=np.float64)
     blocks = _block_numbers(values.size, segments, block)
     count = int(blocks.max()) + 1 if values.size else 0
-    if count < FEWEST_BLOCKS:
+    owners = np.zeros(count, np.int64)
+    if segments is not None and count:
+        owners[blocks] = np.unique(np.asarray(segments), return_inverse=True)[1]
+    several = int(owners.max()) + 1 if count else 0
+    if count < FEWEST_BLOCKS or 1 < several < FEWEST_SEGMENTS:
         return None
-    drawn = _draws(count, seed)
+    nested = 1 < several <= MOST_SEGMENTS  # of more, the blocks alone differ as much as they do
+    drawn = _nested_draws(owners, seed) if nested else _draws(count, seed)
     rank = (drawn @ np.bincount(blocks).astype(np.float64) - 1) * percent / 100
     coarse = np.unique(np.quantile(values, np.linspace(0, 1, COARSE), method="higher"))
     up_to = drawn @ _counts_up_to(coarse, values, blocks, count)
@@ -99,7 +109,7 @@ def resampled_percentile(
     if first:
         up_to += (drawn @ np.bincount(blocks[values <= above], minlength=count))[:, np.newaxis]
     low, high = fine[_places(up_to, np.floor(rank))], fine[_places(up_to, np.ceil(rank))]
-    return Resampled(low + (high - low) * (rank - np.floor(rank)), count)
+    return Resampled(low + (high - low) * (rank - np.floor(rank)), count, several if nested else count)
 
 
 COARSE = 64
@@ -137,6 +147,24 @@ def _draws(blocks: int, seed: int) -> Floats:
     return counts.reshape(RESAMPLES, blocks).astype(np.float64)
 
 
+def _nested_draws(owners: Integers, seed: int) -> Floats:
+    """The same, where first as many segments are drawn as there are, then of each as many blocks as it has.
+
+    `owners` has the segment of each block.
+    """
+    chance = np.random.default_rng(seed)
+    sizes = np.bincount(owners)
+    order = np.argsort(owners, kind="stable")
+    first = np.cumsum(sizes) - sizes
+    picked = chance.integers(0, sizes.size, (RESAMPLES, sizes.size))
+    counts = np.zeros(RESAMPLES * owners.size, np.float64)
+    rows = np.arange(RESAMPLES)[:, np.newaxis] * owners.size
+    for turn in range(int(sizes.max())):  # each segment's first block drawn, then its second, ...
+        drawn = order[first[picked] + (chance.random(picked.shape) * sizes[picked]).astype(np.int64)] + rows
+        counts += np.bincount(drawn[sizes[picked] > turn], minlength=counts.size)
+    return counts.reshape(RESAMPLES, owners.size)
+
+
 def _counts_up_to(edges: Floats, values: Floats, blocks: Integers, count: int) -> Floats:
     """How many samples of each block are not above each edge: (blocks, edges). No value is above the last."""
     cells = blocks * edges.size + np.searchsorted(edges, values)
@@ -149,10 +177,10 @@ def _places(up_to: Floats, rank: Floats) -> NDArray[np.intp]:
     return np.asarray((up_to <= rank[:, np.newaxis]).sum(axis=1), dtype=np.intp)
 
 
-def _interval(values: Floats, blocks: int) -> Interval:
-    """The middle 95 % of what was resampled, made wider for few blocks as Student's t is wider than a normal
+def _interval(values: Floats, units: int) -> Interval:
+    """The middle 95 % of what was resampled, made wider for few units as Student's t is wider than a normal
     distribution (Hesterberg 2015, "expanded percentile interval"): it would hold the truth too seldom."""
-    tail = NormalDist().cdf(-_student(blocks - 1) * math.sqrt(blocks / (blocks - 1)))
+    tail = NormalDist().cdf(-_student(units - 1) * math.sqrt(units / (units - 1)))
     low, high = np.quantile(values, (tail, 1 - tail))
     return Interval(float(low), float(high))
 

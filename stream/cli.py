@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from models.errors import ModelError
 from stream.loading import ModelWish
 from stream.outputs import check_outputs, write_whole
 from stream.process import EXPECTED, set_up_process
@@ -89,6 +90,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (getattr(options, "width", None) is None) != (getattr(options, "height", None) is None):
         live.error("--width and --height are given together")
+    if getattr(options, "labels_csv", None) and (
+        getattr(options, "top_k", 5) < 5 or getattr(options, "threshold", 0)
+    ):
+        bench.error("--labels-csv counts the first five answers: leave --top-k and --threshold as they are")
     if getattr(options, "wait_for_camera", False) and options.source == "auto":
         live.error("--wait-for-camera needs the camera's name: --source /dev/video0")
     return options
@@ -191,7 +196,9 @@ class Chosen(argparse.Action):
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a picture or a folder of them")
     group = parser.add_argument_group("measuring")
-    group.add_argument("--runs", type=positive, default=100, metavar="N", help="warm runs per picture [100]")
+    group.add_argument(
+        "--runs", type=positive, metavar="N", help="warm runs per picture [100, and 700 or more in all]"
+    )
     group.add_argument(
         "--rounds", type=positive, default=5, metavar="N", help="fresh processes they are shared among [5]"
     )
@@ -199,7 +206,10 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
         "--rate", type=above_zero, metavar="FPS", help="start so many a second, whether it keeps up or not"
     )
     group.add_argument(
-        "--labels-csv", type=Path, metavar="FILE", help="what the pictures show: columns file, class_index"
+        "--labels-csv",
+        type=Path,
+        metavar="FILE",
+        help="what they show: columns file, class_index (no background)",
     )
     group.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, comma-separated")
     group.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, in Markdown")
@@ -273,10 +283,12 @@ def run_live(options: argparse.Namespace) -> int:
 
 def run_bench(options: argparse.Namespace) -> int:
     from stream import bench_report
-    from stream.bench import BenchWish, bench
+    from stream.bench import BenchWish, bench, named_pictures
 
-    check_outputs((options.csv, options.markdown))
+    check_outputs((options.csv, options.markdown, options.log), options.images)
     classes = bench_report.read_classes(options.labels_csv) if options.labels_csv else {}
+    if options.labels_csv and not classes.keys() & {name for name, _ in named_pictures(options.images)}:
+        raise ModelError(f"none of the pictures is in {options.labels_csv} - its column file has other names")
     measured, tops = bench(
         BenchWish(
             model=model_wish(options, model="", backend=None, mode=None),
@@ -300,15 +312,15 @@ def run_bench(options: argparse.Namespace) -> int:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    from stream import compare_report
+    from stream import compare_html, compare_report
     from stream.compare import compare
 
-    check_outputs((options.html, options.markdown))
+    check_outputs((options.html, options.markdown), options.logs)
+    if options.html:
+        compare_html.load_drawing()  # before minutes are spent on reading
     comparison = compare(options.logs, options.published, study_names())
     if options.html:
-        from stream.compare_html import html
-
-        write_whole(options.html, html(comparison))
+        write_whole(options.html, compare_html.html(comparison))
     if options.markdown:
         write_whole(options.markdown, compare_report.as_markdown(comparison))
     print(compare_report.text(comparison))
@@ -319,7 +331,7 @@ def run_study(options: argparse.Namespace) -> int:
     from stream import study
     from stream.bench_report import read_classes
 
-    check_outputs((options.markdown,))
+    check_outputs((options.markdown,), options.logs)
     classes = read_classes(options.labels_csv)
     text = study.as_markdown(study.read_study(options.logs, options.published, classes, study_names()))
     if options.markdown:

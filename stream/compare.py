@@ -287,6 +287,8 @@ def differences_of(base: Series, own: Series) -> Iterable[Difference]:
     for field in KEY:
         if same_command or field not in OF_ONE_COMMAND or None not in (base.key[field], own.key[field]):
             yield from unlike(field, base.key[field], own.key[field])
+    if base.images and own.images and set(base.images) != set(own.images):
+        yield Difference("pictures", str(len(base.images)), f"{len(own.images)}, others")
     for field in CIRCUMSTANCES:
         values = [sorted(shown(field, value) for value in one.circumstances(field)) for one in (base, own)]
         if values[0] != values[1]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from stream.bootstrap import BLOCK, FEWEST_BLOCKS, Interval
+from stream.bootstrap import BLOCK, FEWEST_BLOCKS, FEWEST_SEGMENTS, Interval
 from stream.compare import Against, Agreement, Column, Comparison, Part, Reference, StageRow
 from stream.published import MACHINE
 from stream.series import STARTS
@@ -168,7 +168,10 @@ def verdict(row: StageRow) -> str:
 
 def footnote(comparison: Comparison) -> Iterator[str]:
     if any(row.ratio and not row.ratio_interval for column in comparison.columns for row in column.rows):
-        yield f"to tell takes {FEWEST_BLOCKS} blocks of {BLOCK} neighbouring frames, or more, of each log"
+        yield (
+            f"to tell takes {FEWEST_BLOCKS} blocks of {BLOCK} neighbouring frames, or more, of each log,"
+            f" of one process or of {FEWEST_SEGMENTS}"
+        )
 
 
 def column_table(comparison: Comparison) -> Table:

@@ -59,7 +59,7 @@ def doubts(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     if governor not in (None, "performance"):
         found.append(f"the CPU's governor is {governor} - sudo cpupower frequency-set -g performance")
     if load and load[0] > cores / 2:
-        found.append(f"something else was running: a load of {load[0]:.1f} on {cores} cores at the start")
+        found.append(f"the machine was busy in the minute before: a load of {load[0]:.1f} on {cores} cores")
     if (after.get("throttles") or 0) > (before.get("throttles") or 0):
         found.append(f"the CPU was throttled for heat ({after['temperature_c']} °C) - see to its cooling")
     if (after.get("undervolted") or 0) & THROTTLED_NOW:

@@ -169,7 +169,7 @@ class JsonLog:
             self._lose()
             self._retry_at = time.monotonic() + self._retry_s
             if not self._failing:
-                log.warning("the log %s loses lines: %s; video goes on", self._path, error.strerror)
+                log.warning("the log %s loses lines: %s; all else goes on", self._path, error.strerror)
             self._failing = True
             return
         if tells:

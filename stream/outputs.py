@@ -12,11 +12,15 @@ class OutputError(Exception):
     """A file cannot be written. One line: what happened, what to type now."""
 
 
-def check_outputs(paths: Iterable[Path | None]) -> None:
-    """Raise OutputError now rather than when an hour's work is to be written."""
-    for path in paths:
-        if path is None:
-            continue
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -> None:
+    """Raise OutputError now rather than when an hour's work is to be written, or written over."""
+    taken = {path.resolve() for path in inputs}
+    for path in filter(None, outputs):
+        if path.resolve() in taken:
+            raise OutputError(f"{path} is given twice - name another file to write")
+        taken.add(path.resolve())
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OutputError(f"{path} is not a regular file - name one")
         if not path.parent.is_dir():
             raise OutputError(f"there is no folder {path.parent} - type: mkdir -p {path.parent}")
         if path.is_dir():
@@ -28,13 +32,16 @@ def check_outputs(paths: Iterable[Path | None]) -> None:
 def write_whole(path: Path, text: str) -> None:
     """The file bears its name when all of it is there. Raises OutputError."""
     try:
+        path = path.resolve()  # a link stays one
+        mask = os.umask(0)
+        os.umask(mask)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             try:
                 file.write(text)
                 file.flush()
-                os.fchmod(file.fileno(), 0o644)
+                os.fchmod(file.fileno(), 0o666 & ~mask)
                 Path(file.name).replace(path)
             except OSError:
                 Path(file.name).unlink()

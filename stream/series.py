@@ -75,7 +75,7 @@ class Run:
 
     record: Record
     frames: int
-    ended: bool  # it wrote its summary
+    ended: bool  # it wrote its summary, and had not failed
     peak_bytes: int | None
 
     def start_us(self, name: str) -> int | None:
@@ -87,7 +87,7 @@ class Run:
 class Series:
     """What one configuration measured, in the order of the log. Arrays are of int64.
 
-    A segment is one live run, or one process and one picture: neighbours in it depend on each other.
+    A segment is one run, a process: neighbours in it depend on each other, and all of it on where it ran.
     """
 
     path: Path
@@ -287,6 +287,8 @@ class _Reader:
             self._lost_lines = max(self._lost_lines, record.get("lost_lines") or 0)
         elif kind == "event" and record.get("event") == "memory":
             now.peak_bytes = record["peak_bytes"]
+        elif kind == "event" and record.get("event") == "failed":
+            now.failed = True
 
     def _note(self, note: str) -> None:
         self._notes.append(f"{self._path.name}: {note}")
@@ -298,13 +300,12 @@ class _Gathered:
     def __init__(self, key: Record) -> None:
         self.key = key
         self.record: Record = {}
-        self.ended = False
+        self.ended = self.failed = False
         self.peak_bytes: int | None = None
         self._runs: list[Run] = []
         self._frames, self._videos = array("q"), array("q")
         self._images: dict[str, int] = {}
         self._labels: dict[int, str] = {}
-        self._segments: dict[tuple[int, int], int] = {}  # by run and picture
         self._image: str | None = None
         self._place = (NOTHING, NOTHING)  # of the newest frame: its segment, its picture
         self._began = 0  # rows there were when the current run began
@@ -319,12 +320,13 @@ class _Gathered:
 
     def begin(self, record: Record) -> None:
         self._end()
-        self.record, self.ended, self.peak_bytes = record, False, None
+        self.record, self.ended, self.failed, self.peak_bytes = record, False, False, None
         self._began, self._fresh = self.n, True
 
     def _end(self) -> None:
         if self.record:
-            self._runs.append(Run(self.record, self.n - self._began, self.ended, self.peak_bytes))
+            ended = self.ended and not self.failed
+            self._runs.append(Run(self.record, self.n - self._began, ended, self.peak_bytes))
         self.record = {}
 
     def add_frame(self, record: Record) -> None:
@@ -344,16 +346,11 @@ class _Gathered:
         self._frames.extend((*numbers, *self._place, *best, *PADDING[len(best)]))
 
     def add_video(self, record: Record) -> None:
-        self._videos.extend((*of_video(record), self._segment(NOTHING)))
+        self._videos.extend((*of_video(record), len(self._runs)))
 
     def _place_of(self, name: str | None) -> tuple[int, int]:
         image = NOTHING if name is None else self._images.setdefault(name, len(self._images))
-        return self._segment(image), image
-
-    def _segment(self, image: int) -> int:
-        if self.key["command"] == "live":
-            image = NOTHING  # pictures follow each other in one run
-        return self._segments.setdefault((len(self._runs), image), len(self._segments))
+        return len(self._runs), image
 
     def notes(self) -> Iterator[str]:
         self._end()
@@ -375,7 +372,8 @@ class _Gathered:
     def series(self, path: Path) -> Series:
         """Raises LogError."""
         frames, videos = columns(self._frames, FRAME_COLUMNS), columns(self._videos, VIDEO_COLUMNS)
-        if not increases(frames["seq"], frames["segment"]):
+        pictures = frames["segment"] * (len(self._images) + 1) + frames["image"] + 1
+        if not increases(frames["seq"], pictures):
             raise LogError(
                 f"{path}: frames of two runs, or of two pictures of one name, cannot be told apart, because"
                 " the record between them was lost; log again, on a disk with room"
@@ -389,10 +387,10 @@ def columns(rows: array[int], names: tuple[str, ...]) -> dict[str, Integers]:
     return {name: np.ascontiguousarray(table[:, place]) for place, name in enumerate(names)}
 
 
-def increases(seq: Integers, segment: Integers) -> bool:
-    """Whether every segment counts upwards."""
-    order = np.argsort(segment, kind="stable")
-    same = np.diff(segment[order]) == 0
+def increases(seq: Integers, group: Integers) -> bool:
+    """Whether every group, a picture in a run, counts upwards."""
+    order = np.argsort(group, kind="stable")
+    same = np.diff(group[order]) == 0
     return bool((np.diff(seq[order])[same] > 0).all())
 
 

@@ -58,41 +58,48 @@ def measure(task: Task) -> Iterator[list[Record]]:
                 "settled": settled(warm_up),
             }
         ]
-        overhead_us = []
-        for name, path in task.pictures:
-            image = read_picture(path)
-            started_ns = time.monotonic_ns()
-            answers = list(answers_to(image, name, model, task.runs, task.rate))
-            wall_us = (time.monotonic_ns() - started_ns) / 1000
-            overhead_us.append((wall_us - sum(answer.age_us for answer in answers)) / task.runs)
-            yield [frame_record(answer) for answer in answers]
-        end: Record = {"rec": "event", "event": "memory", "peak_bytes": peak_memory_bytes(), **condition()}
-        if task.rate is None:  # with a rate, what lies between two runs is meant to
-            end["overhead_us"] = round(float(np.median(overhead_us)), 1)
-        yield [end]
+        if task.rate is None:
+            yield from closed_loop(task, model)
+        else:
+            yield [*open_loop(task, model, task.rate)]
+        yield [{"rec": "event", "event": "memory", "peak_bytes": peak_memory_bytes(), **condition()}]
     finally:
         model.backend.close()
 
 
-def answers_to(image: Image, name: str, model: Model, runs: int, rate: float | None) -> Iterator[Answer]:
-    """The picture, again and again, as a frame that has just arrived.
+def closed_loop(task: Task, model: Model) -> Iterator[list[Record]]:
+    """Each run begins when the one before has ended. Answers become records at once: their tensors would pile
+    up, and a fresh one for each run takes longer to fill than the last one's memory."""
+    for name, path in task.pictures:
+        image = read_picture(path)
+        records: list[Record] = []
+        age_us, started_ns = 0, time.monotonic_ns()
+        for seq in range(task.runs):
+            answer = answer_to_still(image, name, seq, time.monotonic_ns(), model)
+            records.append(frame_record(answer))
+            age_us += answer.age_us
+        overhead_us = ((time.monotonic_ns() - started_ns) / 1000 - age_us) / task.runs
+        yield [*records, {"rec": "event", "event": "overhead", "overhead_us": round(overhead_us, 1)}]
 
-    With a rate a frame arrives when it was meant to, whether the model is free or not: a stall then shows in
-    the wait and the age of all the frames behind it, as it would with a camera.
-    """
+
+def open_loop(task: Task, model: Model, rate: float) -> Iterator[Record]:
+    """A frame arrives when it was meant to, whether the model is free or not: a stall shows in the wait and
+    the age of all the frames behind it, as it would with a camera. One schedule for all pictures."""
+    images = [(name, read_picture(path)) for name, path in task.pictures]  # reading them is no part of it
     started_ns = time.monotonic_ns()
-    for seq in range(runs):
-        arrived_ns = time.monotonic_ns()
-        if rate is not None:
-            meant_ns = started_ns + round(seq * 1e9 / rate)
-            time.sleep(max(0, meant_ns - arrived_ns) / 1e9)
-            arrived_ns = meant_ns
-        yield answer_to(Frame(seq, image, arrived_ns, time.time(), name), model.backend, model.reading)
+    for number in range(task.runs * len(images)):
+        name, image = images[number % len(images)]
+        meant_ns = started_ns + round(number * 1e9 / rate)
+        time.sleep(max(0, meant_ns - time.monotonic_ns()) / 1e9)
+        yield frame_record(answer_to_still(image, name, number // len(images), meant_ns, model))
+
+
+def answer_to_still(image: Image, name: str, seq: int, arrived_ns: int, model: Model) -> Answer:
+    return answer_to(Frame(seq, image, arrived_ns, time.time(), name), model.backend, model.reading)
 
 
 def time_one(model: Model, image: Image) -> int:
-    frame = Frame(0, image, time.monotonic_ns(), time.time())
-    return answer_to(frame, model.backend, model.reading).age_us
+    return answer_to_still(image, "", 0, time.monotonic_ns(), model).age_us
 
 
 def run_until_settled(run: Callable[[], int]) -> list[int]:

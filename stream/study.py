@@ -84,7 +84,7 @@ class Study:
     classes: Classes
 
     def name_of(self, one: Published) -> Name:
-        return Name(self.names[one.model], one.backend, one.mode)
+        return Name(self.names.get(one.model, one.model), one.backend, one.mode)
 
     def of(self, name: Name) -> Measured:
         return self.measured.get(name, Measured())
@@ -168,21 +168,22 @@ def figures(study: Study) -> Record:
         "lite_top_1": study.top_1(LITE),
         "graph_top_1": study.top_1(GRAPH),
         "eager_ratio": published_ratio(study.published),
-        "jetson": [(theirs.model, median(theirs.first_us)) for theirs in study.jetson()],
-        "trash": trash and trash.answers["parrot"].score,
-        "no_trash": parrot(study, Name(study.names[TRASH], "tflite")) if trash else None,
+        "jetson": [(one.model, median(one.first_us)) for one in study.jetson() if one.first_us],
+        "trash": trash.answers["parrot"].score if trash and "parrot" in trash.answers else None,
+        "no_trash": parrot(study, study.name_of(trash)) if trash else None,
         "lite_parrot": parrot(study, LITE),
     }
 
 
-def published_ratio(published: Iterable[Published]) -> float:
-    """How many times longer TensorFlow 2.1 took than 1.15 in 2020: the median over the models."""
+def published_ratio(published: Iterable[Published]) -> float | None:
+    """How many times longer TensorFlow 2.1 took than 1.15 in 2020: the median over the models of both."""
     warm = {(one.framework, one.model): median(one.warm_us) for one in published if one.warm_us}
-    return median(
+    ratios = [
         time / warm["tensorflow-1.15", model]
         for (framework, model), time in warm.items()
-        if framework == "tensorflow-2.1"
-    )
+        if framework == "tensorflow-2.1" and ("tensorflow-1.15", model) in warm
+    ]
+    return median(ratios) if ratios else None
 
 
 def parrot(study: Study, name: Name) -> str | None:

@@ -56,6 +56,41 @@ def test_the_interval_of_independent_samples_holds_the_truth_in_19_of_20_cases(n
     assert 0.89 < np.mean([holds(block_bootstrap_interval(run, 50), 7000) for run in runs]) < 0.99
 
 
+def test_the_interval_of_several_processes_holds_what_another_process_would_do() -> None:
+    """Each process is slower or faster by its own: blocks alone would be far too sure of these five."""
+    chance, held, without = np.random.default_rng(0), 0, 0
+    for case in range(100):
+        processes = [dependent(140, 5 * case + number) + chance.normal(0, 500) for number in range(5)]
+        samples = np.concatenate(processes)
+        held += holds(block_bootstrap_interval(samples, 50, np.repeat(range(5), 140)), 7000)
+        without += holds(block_bootstrap_interval(samples, 50), 7000)
+    assert held >= 88
+    assert without < 80
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_few_processes_have_no_interval(count: int) -> None:
+    samples = dependent(1000, 0)
+    assert block_bootstrap_interval(samples, 50, np.arange(1000) * count // 1000) is None
+    assert block_bootstrap_interval(samples, 50, np.arange(1000) * 5 // 1000) is not None
+
+
+def test_pictures_that_follow_each_other_in_a_process_are_no_independent_blocks() -> None:
+    """A hundred pictures, once each, in five processes: with a block for each picture, 46 of 100 held it."""
+    held = sum(
+        holds(
+            block_bootstrap_interval(
+                np.concatenate([dependent(100, 5 * case + number) for number in range(5)]),
+                50,
+                np.repeat(range(5), 100),
+            ),
+            7000,
+        )
+        for case in range(100)
+    )
+    assert held >= 88
+
+
 def test_the_interval_of_a_ratio_holds_the_true_ratio() -> None:
     pairs = [(1.2 * dependent(1000, seed), dependent(800, 1000 + seed)) for seed in range(40)]
     found = [block_bootstrap_ratio_interval(own, base, 50) for own, base in pairs]
@@ -74,12 +109,10 @@ def test_a_series_held_against_itself_is_as_uncertain_as_against_another() -> No
 @pytest.mark.parametrize("percent", [10, 50, 90, 99])
 def test_a_resampled_percentile_is_that_of_the_blocks_put_together(percent: int) -> None:
     samples = np.random.default_rng(3).integers(0, 400, 503)
-    segments = np.repeat(np.arange(6), (100, 3, 200, 50, 100, 50))
-    resampled = resampled_percentile(samples, percent, segments, seed=4)
+    resampled = resampled_percentile(samples, percent, seed=4)
     assert resampled is not None
-    starts = np.concatenate([[0, 25, 50, 75, 100], np.arange(103, 503, 25)])
-    blocks = np.split(samples, starts[1:])
-    assert resampled.blocks == len(blocks) == 21
+    blocks = [samples[np.arange(503) * 20 // 503 == number] for number in range(20)]
+    assert resampled.blocks == resampled.units == len(blocks)
     picks = np.random.default_rng(4).integers(0, len(blocks), (RESAMPLES, len(blocks)))
     for value, picked in zip(resampled.values[:200], picks, strict=False):
         together = np.concatenate([blocks[pick] for pick in picked])

@@ -279,13 +279,20 @@ def test_two_rounds_that_begin_with_the_very_same_line_are_two_runs(tmp_path: Pa
     assert series.frames["segment"].tolist() == [0, 1]
 
 
-def test_a_segment_is_one_process_and_one_picture_also_when_pictures_take_turns(tmp_path: Path) -> None:
+def test_a_segment_is_one_process_also_when_pictures_take_turns(tmp_path: Path) -> None:
     one, two = (run(command="bench", round=number) for number in (0, 1))
     turns = [still(0, "a"), still(0, "b"), still(1, "a"), still(1, "b")]
     series = read_series(write(tmp_path / "log", one, *turns, two, *turns)).series[0]
     assert series.images == ("a", "b")
     assert series.frames["image"].tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
-    assert series.frames["segment"].tolist() == [0, 1, 0, 1, 2, 3, 2, 3]
+    assert series.frames["segment"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_a_run_that_failed_has_no_end_though_its_log_was_closed(tmp_path: Path) -> None:
+    failed: Record = {"rec": "event", "event": "failed", "reason": "killed"}
+    log = read_series(write(tmp_path / "log", run(), frame(0), failed))
+    assert not log.series[0].runs[0].ended
+    assert "1 of 1 runs without an end" in log.notes[0]
 
 
 def test_a_live_run_is_one_segment_whatever_its_pictures(tmp_path: Path) -> None:
