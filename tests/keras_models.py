@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ def threads() -> int:
     return (tensorflow.config.threading.get_intra_op_parallelism_threads() if tensorflow else 0) or 1
 
 
+@cache
 def libraries() -> Libraries:
     """TensorFlow, started as the backend starts it, and Keras; the test is skipped without them."""
     with warnings.catch_warnings():
@@ -32,6 +35,7 @@ def libraries() -> Libraries:
         keras = pytest.importorskip("keras", reason=REASON)
     tf.config.threading.set_intra_op_parallelism_threads(threads())
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    gc.freeze()  # each load collects garbage, and need not search these two for it
     return Libraries(tf, keras)
 
 
@@ -99,6 +103,8 @@ def randomise(network: Any, pictures: Any) -> None:
                 values = [random.normal(0, max(0.05, np.std(value)), value.shape) for value in values]
         if values:
             layer.set_weights(values)
+        if hasattr(layer, "finalize_state"):  # Normalization computes with copies
+            layer.finalize_state()
     network(pictures, training=True)
 
 

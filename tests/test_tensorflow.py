@@ -113,6 +113,12 @@ def test_a_foreign_file_is_one_line(libs: Libraries, tmp_path: Path, suffix: str
         assert f"foreign{suffix}" in refusal(path)
 
 
+def test_a_download_that_broke_off_is_one_line(libs: Libraries, tmp_path: Path) -> None:
+    path = write_tiny_keras(tmp_path / "tiny.keras")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert refusal(path) == f"{path} is not a whole .keras file - download it again"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_one_line(libs: Libraries, tmp_path: Path, kind: str) -> None:
     path = save(tiny_keras(), tmp_path / kind)
@@ -411,24 +417,31 @@ def test_dropout_and_batch_norms_are_not_those_of_training(libs: Libraries, tmp_
         backend.close()
 
 
-def sessions(libs: Libraries) -> int:
+def sessions(libs: Libraries) -> list[Any]:
     gc.collect()
-    return sum(type(thing) is libs.tf.compat.v1.Session for thing in gc.get_objects())
+    return [thing for thing in gc.get_objects() if type(thing) is libs.tf.compat.v1.Session]
 
 
 def test_closing_frees_the_session(libs: Libraries, files: Path) -> None:
-    before = sessions(libs)
+    before = len(sessions(libs))
     backends = [load(files / "tiny.keras", mode="graph") for _ in range(3)]
-    assert sessions(libs) == before + 3
+    held = sessions(libs)
+    assert len(held) == before + 3
     for backend in backends:
         backend.close()
-    assert sessions(libs) == before
+    for session in held[-3:]:
+        with pytest.raises(RuntimeError, match="closed"):
+            session.run([])
+    del held, session
+    assert len(sessions(libs)) == before
 
 
 # Keras Applications: the published weights, laid out as published, used as Keras uses them.
 
 KERAS_MODELS = [spec for spec in CATALOGUE.values() if spec.application is not None]
-SLOW = {"efficientnet_b4", "efficientnet_b7"}
+SLOW = {"efficientnet_b4"}
+TOO_SLOW = {"efficientnet_b7"}
+"""Minutes for a few runs; loading it is tested below."""
 
 
 @pytest.fixture
@@ -446,6 +459,7 @@ def keras_home(libs: Libraries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         pytest.param(spec, id=spec.name, marks=[pytest.mark.slow] if spec.name in SLOW else [])
         for spec in KERAS_MODELS
+        if spec.name not in TOO_SLOW
     ],
 )
 def test_published_weights_answer_as_under_the_name_imagenet(
@@ -459,9 +473,8 @@ def test_published_weights_answer_as_under_the_name_imagenet(
     build = getattr(libs.keras.applications, spec.application.name)
     network = build(weights=None, **options)
     pictures, recipe = (noise(), plain(200, 100, 50)), spec.recipe
-    seen = [
-        recolour(fit_image(picture, recipe.size, recipe.fit), recipe.order, False) for picture in pictures
-    ]
+    fitted = [fit_image(picture, recipe.size, recipe.fit) for picture in pictures]
+    seen = [recolour(picture, recipe.order, recipe.invert) for picture in fitted]
     randomise(network, (np.stack(seen) - np.array(recipe.mean)) / np.array(recipe.std))
     path = write_published(network, keras_home / spec.files["tensorflow"].name)
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
@@ -481,13 +494,19 @@ def test_published_weights_answer_as_under_the_name_imagenet(
     assert abs(one - other).max() > other.max() / 10, "weights that are blind to the picture test nothing"
     if spec.application.name.startswith("EfficientNet"):
         by_path = network(tensor, training=False).numpy()[0]
-        assert abs(by_path - other).max() > other.max() / 10, "what Keras does for weights=<path>"
+        assert abs(by_path - other).max() > other.max() / 50, "what Keras does for weights=<path>"
 
 
-@pytest.mark.parametrize("spec", KERAS_MODELS, ids=lambda spec: str(spec.name))
-def test_the_catalogue_names_a_network_of_keras(libs: Libraries, spec: ModelSpec) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TOO_SLOW))
+def test_the_weights_of_the_largest_network_are_read(libs: Libraries, tmp_path: Path, name: str) -> None:
+    spec = find_spec(name)
     assert spec.application is not None
-    assert callable(getattr(libs.keras.applications, spec.application.name))
+    network = getattr(libs.keras.applications, spec.application.name)(weights=None)
+    path = write_published(network, tmp_path / spec.files["tensorflow"].name)
+    backend = load(path, spec.recipe, application=spec.application, mode="eager")
+    assert backend.facts().outputs == spec.outputs
+    backend.close()
 
 
 # The built-in model.
@@ -552,44 +571,55 @@ def test_python_goes_on_while_the_model_works(built_in: dict[str, Backend], mode
 # In a process of its own.
 
 LOAD = """
-import logging, sys
+import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from backends import BackendUnavailable, ModelToRun, load_backend
+from models.catalogue import Application
 from models.errors import ModelError
-for mode in sys.argv[2:]:
+for argument in sys.argv[1:]:
+    mode, _, path = argument.partition("=")
+    wish = ModelToRun(Path(path), mode=mode, threads=2, mean=127.5, std=127.5)
+    if path.endswith(".h5"):
+        wish = replace(wish, application=Application("MobileNet", alpha=0.25))
     try:
-        wish = ModelToRun(Path(sys.argv[1]), mode=mode, threads=2, mean=0, std=1)
         backend = load_backend("tensorflow", wish)
         scores = backend.infer(backend.prepare(np.zeros((48, 64, 3), np.uint8)))
-        facts = backend.facts()
-        print(mode, facts.threads, scores.tolist())
+        print(mode, backend.facts().threads, scores.dtype, scores.argmax(), f"{scores.max():.5f}")
         backend.close()
     except (BackendUnavailable, ModelError) as error:
         print(error)
 """
 
 
-def elsewhere(path: Path, *modes: str, **environment: Path | str) -> subprocess.CompletedProcess[str]:
-    packages = environment.get("PYTHONPATH")
-    command = [sys.executable, *(["-S"] if packages else []), "-c", LOAD, str(path), *modes]
+def elsewhere(*arguments: str, **environment: Path | str) -> subprocess.CompletedProcess[str]:
+    """Each argument is a mode, =, and a path. With PYTHONPATH, packages are found there only."""
+    command = [sys.executable, *(["-S"] if "PYTHONPATH" in environment else []), "-c", LOAD, *arguments]
     environ = {**os.environ, **{name: str(value) for name, value in environment.items()}}
     return subprocess.run(
         command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=True
     )
 
 
-def test_what_the_libraries_print_stays_off_the_terminal_and_keras_settings_do_not_count(
+def test_what_the_libraries_print_stays_off_the_terminal_and_settings_of_keras_do_not_count(
     libs: Libraries, tmp_path: Path
 ) -> None:
-    """Someone who uses Keras with PyTorch has said so in a file, and the channels' place with it."""
+    """Who uses Keras with PyTorch has said so in a file, and with it where a picture's colours are."""
     settings = '{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16"}'
     (tmp_path / "keras.json").write_text(settings)
-    path = write_tiny_keras(tmp_path / "tiny.keras")
-    done = elsewhere(path, *RUNNERS, KERAS_HOME=tmp_path)
+    tiny = write_tiny_keras(tmp_path / "tiny.keras")
+    network = libs.keras.applications.MobileNet(weights=None, alpha=0.25)
+    black = np.full((2, 224, 224, 3), -1, np.float32)
+    black[1, 50:] = 1  # else the batch norms have nothing to fit
+    randomise(network, black)
+    (scores,) = network(black[:1], training=False).numpy()
+    weights = write_published(network, tmp_path / "weights.h5")
+    done = elsewhere(*(f"{mode}={tiny}" for mode in RUNNERS), f"eager={weights}", KERAS_HOME=tmp_path)
     assert done.stderr == ""
-    third = 0.3333333432674408
-    assert done.stdout.splitlines() == [f"{mode} 2 {[third] * 3}" for mode in RUNNERS]
+    *lines, last = done.stdout.splitlines()
+    assert lines == [f"{mode} 2 float32 0 0.33333" for mode in RUNNERS]
+    assert last == f"eager 2 float32 {scores.argmax()} {scores.max():.5f}"
 
 
 def packages_without(folder: Path, *missing: str) -> Path:
@@ -608,7 +638,7 @@ def keras_file(folder: Path) -> Path:
 
 def test_without_tensorflow_it_says_what_to_install(tmp_path: Path) -> None:
     packages = packages_without(tmp_path / "packages", "tensorflow", "keras")
-    done = elsewhere(keras_file(tmp_path), "graph", PYTHONPATH=packages)
+    done = elsewhere(f"graph={keras_file(tmp_path)}", PYTHONPATH=packages)
     assert done.stdout == "TensorFlow is not installed - pip install -r requirements-tensorflow.txt\n"
     assert done.stderr == ""
 
@@ -617,7 +647,7 @@ def test_a_tensorflow_that_does_not_load_is_one_line(tmp_path: Path) -> None:
     packages = packages_without(tmp_path / "packages", "tensorflow", "keras")
     (packages / "tensorflow").mkdir()
     (packages / "tensorflow" / "__init__.py").write_text("raise ImportError('libx.so:\\n no such file')")
-    done = elsewhere(keras_file(tmp_path), "graph", PYTHONPATH=packages)
+    done = elsewhere(f"graph={keras_file(tmp_path)}", PYTHONPATH=packages)
     assert done.stdout == (
         "TensorFlow does not load: libx.so: no such file"
         " - pip install --force-reinstall -r requirements-tensorflow.txt\n"
