@@ -31,7 +31,7 @@ check: $(VENV)/.dev
 benchmark: $(VENV)/.extras .venv-peers/.mediapipe
 	$(BIN)/python -m tests.benchmark --peers .venv-peers $(ARGS)
 
-# The tables of docs/results.md: every model that is here, on every backend, still and live. About ten minutes.
+# The tables of docs/results.md: every model that is here, on every backend, still and live. A quarter of an hour.
 results: $(VENV)/.extras
 	tests/results.sh $(BIN)/python $(SHARED)
 

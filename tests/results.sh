@@ -3,11 +3,13 @@
 #
 #     tests/results.sh PYTHON SHARED
 #
-# SHARED has images/ (the four pictures, and eval/ with labels.csv), models/ and published_results.csv.
+# SHARED has images/ (the four pictures, and eval/ with labels.csv), models/ and published_results.csv. The logs stay
+# in results/, for `run.py compare` and for `run.py study` again.
 set -euo pipefail
 python=$1 shared=$2
-logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
+logs=results
+rm -rf "$logs"
+mkdir "$logs"
 
 labelcam() {
     "$python" run.py "$@" --models-dir "$shared/models"
