@@ -167,10 +167,10 @@ def strokes(digit: Pixels, random: np.random.Generator) -> Pixels:
     """Ink (480, 640), 0 or 1: the digit 35 to 95 % of the crop, turned and shifted, thin or thick."""
     rows, columns = np.flatnonzero(digit.max(axis=1) > 40), np.flatnonzero(digit.max(axis=0) > 40)
     fill = random.uniform(0.35, 0.95)
-    scale = fill * CROP_SIDE / (max(np.ptp(rows), np.ptp(columns)) + 1)
+    scale = float(fill * CROP_SIDE / (max(np.ptp(rows), np.ptp(columns)) + 1))
     room = min((1 - fill) / 2, 0.1) * CROP_SIDE
-    middle = (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2
-    matrix = cv2.getRotationMatrix2D(middle, random.uniform(-12, 12), scale)
+    middle = float(columns[0] + columns[-1]) / 2, float(rows[0] + rows[-1]) / 2
+    matrix = np.asarray(cv2.getRotationMatrix2D(middle, random.uniform(-12, 12), scale), np.float64)
     matrix[:, 2] += np.array([320, 240]) - middle + random.uniform(-room, room, 2)
     ink = as_image(cv2.warpAffine(digit, matrix, (640, 480), flags=cv2.INTER_CUBIC) > 110)
     change = random.uniform(-0.7, 0.6) * scale  # MNIST's strokes are 2 to 4 of 20 pixels wide
