@@ -183,8 +183,8 @@ CATALOGUE: dict[str, ModelSpec] = {
             ),
             tensorflow=ModelFile(
                 "digits/digits.keras",
-                54_852,
-                "sha256:c09a02e4ec2e0d3e4b6100d4b84fac626147eba98213a7e8965d662d10069be3",
+                51_711,
+                "sha256:c28b5c92c0860384b183966506587e9b898e6663c839182563de2851547cc248",
             ),
         ),
         digits(

@@ -42,8 +42,12 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from models.labels import numbered
+from models.portable_keras import portable
 from models.recipe import NOT_QUANTISED, Fit, Image, Quantisation, Quantiser, Recipe, fit_image, recolour
 from models.scores import Reading
+
+CONFIG_KEPT = {"name", "batch_shape", "filters", "kernel_size", "padding", "activation", "pool_size", "units"}
+"""What a layer of ours is told."""
 
 Pixels = npt.NDArray[np.uint8]
 """Digits as the network sees them, (n, height, width), light on dark."""
@@ -142,7 +146,10 @@ def main() -> None:
     began = time.monotonic()
     network = train(COMMITTED, training, progress=True)
     print(f"{network.count_params()} weights, trained in {time.monotonic() - began:.0f} s")
-    network.save(options.output / "digits.keras")
+    with tempfile.TemporaryDirectory() as folder:
+        network.save(Path(folder, "digits.keras"))
+        saved = Path(folder, "digits.keras").read_bytes()
+    (options.output / "digits.keras").write_bytes(portable(saved, CONFIG_KEPT))
     whole, integer = convert(network, None), convert(network, calibration(training))
     (options.output / "digits_float.tflite").write_bytes(whole)
     (options.output / "digits_int8.tflite").write_bytes(integer)

@@ -13,10 +13,8 @@ import argparse
 import csv
 import hashlib
 import io
-import json
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -38,6 +36,7 @@ from torch.nn import functional
 
 from models.catalogue import BUILT_IN, find_spec
 from models.labels import numbered
+from models.portable_keras import portable
 from models.recipe import NOT_QUANTISED, Fit, Image, Quantisation, Quantiser, fit_image, recolour
 from models.scores import Reading, best_first
 
@@ -55,8 +54,7 @@ FOLDED_TOLERANCE = 1e-5  # likewise, in probabilities
 TFLITE, KERAS = "efficientnet_lite0_int8.tflite", "efficientnet_lite0.keras"
 
 CONFIG_KEPT = {"name", "batch_shape", "filters", "kernel_size", "strides", "padding", "max_value", "units"}
-"""What a layer of ours is told. All else in its configuration is a default, which older versions of Keras may
-not know by name, or an address in memory."""
+"""What a layer of ours is told."""
 
 
 class Stage(NamedTuple):
@@ -319,29 +317,7 @@ def pack(network: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, KERAS)
         network.save(path)
-        with zipfile.ZipFile(path) as saved:
-            config, weights = json.loads(saved.read("config.json")), saved.read("model.weights.h5")
-    members = {
-        "metadata.json": json.dumps({"keras_version": keras.__version__}).encode(),
-        "config.json": json.dumps(with_plain_layers(config)).encode(),
-        "model.weights.h5": with_half_kernels(weights),
-    }
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, as no time is given
-    return packed.getvalue()
-
-
-def with_plain_layers(config: dict[str, Any]) -> dict[str, Any]:
-    layers = [
-        {
-            **{key: value for key, value in layer.items() if key != "build_config"},
-            "config": {key: value for key, value in layer["config"].items() if key in CONFIG_KEPT},
-        }
-        for layer in config["config"]["layers"]
-    ]
-    return {**config, "config": {**config["config"], "layers": layers}}
+        return portable(path.read_bytes(), CONFIG_KEPT, with_half_kernels)
 
 
 def with_half_kernels(weights: bytes) -> bytes:
