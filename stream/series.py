@@ -382,8 +382,8 @@ class _Gathered:
 
 
 def columns(rows: array[int], names: tuple[str, ...]) -> dict[str, Integers]:
-    table = np.frombuffer(rows, np.int64) if rows else np.zeros(0, np.int64)
-    table = table.reshape(-1, len(names))
+    numbers: Integers = np.frombuffer(rows, np.int64) if rows else np.zeros(0, np.int64)
+    table: Integers = numbers.reshape(-1, len(names))
     return {name: np.ascontiguousarray(table[:, place]) for place, name in enumerate(names)}
 
 
