@@ -106,7 +106,7 @@ def run_task(task: Task, sink: JsonLog, bar: tqdm[None]) -> None:
         records.append({"rec": "event", "event": "failed", "reason": str(error) or type(error).__name__})
         raise
     finally:
-        if records[0]["rec"] == "run":  # else it failed before it began
+        if records and records[0]["rec"] == "run":  # else it failed before it began
             for record in records:
                 sink(record)
 
