@@ -15,7 +15,17 @@ import numpy.typing as npt
 
 from models.catalogue import Application
 from models.errors import ModelError
-from models.recipe import NOT_QUANTISED, Fit, Image, Order, Quantisation, Recipe
+from models.recipe import (
+    NOT_QUANTISED,
+    Fit,
+    Image,
+    Order,
+    Quantisation,
+    Quantiser,
+    Recipe,
+    fit_image,
+    recolour,
+)
 from models.scores import Scores
 
 log = logging.getLogger(__name__)
@@ -183,3 +193,9 @@ def recipe_of_file(
 
 def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def tensor_of(image: Image, recipe: Recipe, quantise: Quantiser) -> Tensor:
+    """A picture as the model wants it: cut to size, in its colours, in its numbers."""
+    fitted = fit_image(image, recipe.size, recipe.fit)
+    return quantise(recolour(fitted, recipe.order, recipe.invert))[np.newaxis]

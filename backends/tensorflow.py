@@ -30,11 +30,12 @@ from backends.base import (
     image_shape,
     one_line,
     recipe_for,
+    tensor_of,
 )
 from backends.chatter import native_chatter_logged
 from models.catalogue import Application
 from models.errors import ModelError
-from models.recipe import NOT_QUANTISED, Image, Quantiser, fit_image, recolour
+from models.recipe import NOT_QUANTISED, Image, Quantiser
 from models.scores import Scores
 
 DEFAULT_MODE = "graph"
@@ -128,8 +129,7 @@ class TensorFlowBackend:
         )
 
     def prepare(self, image: Image) -> Tensor:
-        fitted = fit_image(image, self._recipe.size, self._recipe.fit)
-        return self._quantise(recolour(fitted, self._recipe.order, self._recipe.invert))[np.newaxis]
+        return tensor_of(image, self._recipe, self._quantise)
 
     def infer(self, tensor: Tensor) -> Scores:
         try:

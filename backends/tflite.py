@@ -24,10 +24,11 @@ from backends.base import (
     image_shape,
     one_line,
     recipe_for,
+    tensor_of,
 )
 from backends.chatter import native_chatter_logged
 from models.errors import ModelError
-from models.recipe import Image, Quantisation, Quantiser, fit_image, recolour
+from models.recipe import Image, Quantisation, Quantiser
 from models.scores import Scores
 
 RUNTIMES = {
@@ -62,8 +63,7 @@ class TFLiteBackend:
         )
 
     def prepare(self, image: Image) -> Tensor:
-        fitted = fit_image(image, self._recipe.size, self._recipe.fit)
-        return self._quantise(recolour(fitted, self._recipe.order, self._recipe.invert))[np.newaxis]
+        return tensor_of(image, self._recipe, self._quantise)
 
     def infer(self, tensor: Tensor) -> Scores:
         self._interpreter.set_tensor(self._input, tensor)

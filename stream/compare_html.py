@@ -14,14 +14,12 @@ from markupsafe import Markup
 
 from stream.bootstrap import CONFIDENCE, FEWEST_BLOCKS, RESAMPLES
 from stream.compare import PARTS, Column, Comparison, StageRow
-from stream.compare_report import STAGE_NAMES, START_NAMES, interval, signed, verdict
+from stream.compare_report import FEW, STAGE_NAMES, START_NAMES, interval, signed, verdict
 from stream.outputs import OutputError
 from stream.published import MACHINE
 from stream.statistics import FLOORS
 from stream.tables import megabytes, milliseconds
 
-FEW = 4
-"""Of more columns, each has a line of its own where it has a column else."""
 SHOWN_PICTURES = 200
 """Of those that a column took for something else. The page says how many more there are."""
 
