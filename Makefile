@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run venv extras test test-all check benchmark results clean
+.PHONY: run venv extras test test-all test-device check benchmark results clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python run.py $(ARGS)
@@ -18,10 +18,14 @@ venv: $(VENV)/.dev
 extras: $(VENV)/.extras
 
 test: check
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
+	$(BIN)/python -m pytest -m "not slow and not device" $(PYTEST)
 
 test-all: test
-	$(BIN)/python -m pytest -m slow $(PYTEST)
+	$(BIN)/python -m pytest -m "slow and not device" $(PYTEST)
+
+# On a machine with a camera, as root for systemd and for pulling the plug. DEVICE="--camera ..." says which.
+test-device: $(VENV)/.dev
+	$(BIN)/python -m pytest -m device $(DEVICE) $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

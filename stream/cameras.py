@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from models.recipe import Image, as_image, size_of
 from stream import demo
 from stream.frames import Shot
-from stream.sources import Source, SourceError, Wish, without_credentials
+from stream.sources import Shots, Source, SourceError, Wish, without_credentials
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 DEFAULT_SIZE = (640, 480)
@@ -40,7 +39,7 @@ def open_auto(_: str, wish: Wish) -> Source:
 def open_demo(_: str, wish: Wish) -> Source:
     size, fps = wish.size or DEFAULT_SIZE, wish.fps or DEFAULT_FPS
 
-    def shots() -> Generator[Shot, None, None]:
+    def shots() -> Shots:
         seq = 0
         while True:
             yield Shot(demo.draw(seq, datetime.now(), size))
@@ -133,7 +132,7 @@ def pictures_in(folder: Path) -> list[Path]:
 def stills(name: str, paths: list[Path], wish: Wish) -> Source:
     """Pictures in the order given, one a second unless asked otherwise."""
 
-    def shots() -> Generator[Shot, None, None]:
+    def shots() -> Shots:
         yield Shot(first, paths[0].name)
         for path in paths[1:]:
             yield Shot(read_picture(path), path.name)
@@ -168,13 +167,13 @@ def first_picture(capture: cv2.VideoCapture, failure: str) -> Image:
     raise SourceError(failure)
 
 
-def started(shots: Generator[Shot, None, None]) -> Generator[Shot, None, None]:
+def started(shots: Shots) -> Shots:
     """Past its first `yield`, which is thrown away: closing a generator that never ran frees nothing."""
     next(shots)
     return shots
 
 
-def read_on(capture: cv2.VideoCapture, first: Image, lost: str | None) -> Generator[Shot, None, None]:
+def read_on(capture: cv2.VideoCapture, first: Image, lost: str | None) -> Shots:
     """The first picture, then all that follow. At the end SourceError(lost), or, if None, just the end."""
     try:
         yield Shot(first)  # for `started`

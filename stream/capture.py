@@ -6,14 +6,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from models.recipe import Image
-from stream.frames import Frame, Prepared, Shot
+from stream.frames import Frame, Prepared
 from stream.latest import Latest
 from stream.log import Sink
 from stream.rate import Rate
-from stream.sources import Source, SourceError
+from stream.sources import Shots, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class Capture:
         put = self._frames.hand if self._prepare else self._frames.put
         shots = self._paced(self._shots())
         try:
-            for seq, shot in enumerate(shots):
+            whole = (shot for shot in shots if isinstance(shot, Shot))
+            for seq, shot in enumerate(whole):
                 arrived_ns, arrived_s = time.monotonic_ns(), time.time()
                 self.count = seq + 1
                 self.rate.mark(arrived_ns)
@@ -90,7 +91,7 @@ class Capture:
             self._event("resume", source.name)
         self._stalled = stalled
 
-    def _paced(self, shots: Generator[Shot, None, None]) -> Generator[Shot, None, None]:
+    def _paced(self, shots: Shots) -> Shots:
         """Hold back each shot of a source without a clock of its own until its time has come."""
         try:
             due_s = time.monotonic()
@@ -107,7 +108,7 @@ class Capture:
         finally:
             shots.close()
 
-    def _shots(self) -> Generator[Shot, None, None]:
+    def _shots(self) -> Shots:
         """All shots of the source, and of those that replace it while it is a live one."""
         while not self._stopping.is_set():
             source = self.source or self._reopened()

@@ -19,6 +19,13 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """What a source yields when something came that is no picture: a JPEG cut off, say. One line why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A picture as the model wants it, and when it was made so."""
 

@@ -43,6 +43,7 @@ class Pipeline:
         policy: Policy,
         hub: Hub,
         sink: Sink,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         facts = backend.facts()
         frames: Latest[Frame] = Latest()
@@ -65,7 +66,7 @@ class Pipeline:
         show: Show = "classified" if one_by_one else policy.show
         runtime = f"{facts.runtime} {facts.version}"
         self.render = Render(
-            show, policy.quality, runtime, self.capture, self.classify, frames, self.answers, hub, sink
+            show, policy.quality, runtime, self.capture, self.classify, frames, self.answers, hub, sink, beat
         )
         self._threads = [
             threading.Thread(

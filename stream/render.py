@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import cv2
@@ -36,7 +36,9 @@ class Render:
         answers: Latest[Answer],
         hub: Hub,
         sink: Sink,
+        beat: Callable[[], None],
     ) -> None:
+        self._beat = beat  # called each time round: a supervisor's watchdog is fed with it
         self._show, self._quality, self._runtime = show, quality, runtime
         self._capture, self._classify = capture, classify
         self._frames, self._answers, self._hub, self._sink = frames, answers, hub, sink
@@ -46,6 +48,7 @@ class Render:
         painted, told, entered = None, None, 0
         try:
             for frame, answer in self._shown():
+                self._beat()
                 self._capture.watch()
                 if not self._hub.watched:
                     continue

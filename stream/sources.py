@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.frames import Shot
+from stream.frames import Broken, Shot
+
+Shots = Generator[Shot | Broken, None, None]
 
 
 class SourceError(Exception):
@@ -37,8 +39,12 @@ class Source:
     fps: float | None
     live: bool
     paced: bool
-    shots: Generator[Shot, None, None]
+    shots: Shots
     note: str = ""  # what was granted where it is not what was asked for
+    via: str = ""  # who reads it, where there are several: "V4L2", "GStreamer", "FFmpeg"
+    again: str = (
+        ""  # what to open after a loss, if it is not what was asked for: a name that survives replugging
+    )
 
 
 Opener = Callable[[str, Wish], Source]
@@ -80,6 +86,22 @@ def _opener(name: str) -> Opener:
     if separator or name.partition(":")[0] in ("csi", "gst"):
         raise SourceError(f"no source is called {shown} - known: {', '.join(KINDS)}")
     raise SourceError(f"there is no file or folder {shown} - give one of: {', '.join(KINDS)}")
+
+
+def split_options(name: str) -> tuple[str, dict[str, str]]:
+    """A name without its options, and these: `/dev/video0?via=gst&exposure=100`, `csi:0?flip=2`.
+
+    A network address has a query of its own, so its options come after a `#`: `rtsp://HOST/PATH#transport=tcp`.
+    Raises SourceError for what is no KEY=VALUE, and for a key given twice.
+    """
+    bare, _, text = name.partition("#" if "://" in name else "?")
+    options: dict[str, str] = {}
+    for option in filter(None, text.split("&")):
+        key, equals, value = option.partition("=")
+        if not (key and equals and value) or key in options:
+            raise SourceError(f"{option} is no option of a camera - write KEY=VALUE, with & between")
+        options[key] = value
+    return bare, options
 
 
 def without_credentials(name: str) -> str:

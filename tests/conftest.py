@@ -40,6 +40,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed run")
+    parser.addoption("--camera", help="for make test-device: /dev/video0 or a name in /dev/v4l/by-id")
+    parser.addoption(
+        "--camera-control",
+        help="for make test-device: a command that takes unplug, plug, stall, go, corrupt N; without one the"
+        " camera's USB port is switched off and on, and the other faults are skipped",
+    )
 
 
 @pytest.hookimpl(trylast=True)

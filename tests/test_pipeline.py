@@ -423,7 +423,9 @@ def test_no_answer_is_lost_between_the_classifier_and_the_painter(model: Model) 
     answers = Eager([Answer(frame, (), 0, prepared, 0, 0, 0) for frame in made_frames])
     classify = Classify(model.backend, model.reading, 0.0, None, frames, answers, True, records.append)
     frames.put(made_frames[-1])
-    Render("classified", 80, "runtime", capture, classify, frames, answers, hub, records.append).run()
+    Render(
+        "classified", 80, "runtime", capture, classify, frames, answers, hub, records.append, lambda: None
+    ).run()
     assert [(record["seq"], record["answer"]) for record in records] == [
         (number, number) for number in range(5)
     ]
