@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from models.recipe import Image
-from stream.frames import Frame, Prepared
+from stream.frames import Frame, Prepared, Shot
 from stream.latest import Latest
 from stream.log import Sink
 from stream.rate import Rate
