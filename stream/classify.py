@@ -84,6 +84,8 @@ def frame_record(answer: Answer) -> Record:
     record: Record = {"rec": "frame", "seq": answer.frame.seq}
     if answer.frame.name is not None:
         record["image"] = answer.frame.name
+    if answer.frame.sensor_ns is not None:
+        record["sensor_us"] = (answer.frame.arrived_ns - answer.frame.sensor_ns) // 1000
     return record | {
         "arrived_ns": answer.frame.arrived_ns,
         "skip": answer.skipped,

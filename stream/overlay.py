@@ -46,6 +46,7 @@ class Caption:
     infer_ms: float | None
     age_ms: float | None
     runtime: str
+    remarks: tuple[str, ...] = ()  # what is odd about the camera
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def warm_up() -> None:
 
 def status_parts(caption: Caption) -> list[str]:
     return [
+        *(ascii_only(remark) for remark in caption.remarks),
         f"camera {known(caption.camera_fps, '.1f')} fps",
         f"model {known(caption.model_fps, '.1f')} fps",
         f"infer {known(caption.infer_ms, '.1f' if (caption.infer_ms or 0) < 9.95 else '.0f')} ms",

@@ -10,7 +10,7 @@ from functools import partial
 
 from backends import Backend
 from models.scores import Reading
-from stream.capture import Capture
+from stream.capture import PATIENCE, Capture, Patience
 from stream.classify import Classify, prepare
 from stream.frames import Answer, Frame
 from stream.hub import Hub
@@ -37,13 +37,14 @@ class Pipeline:
     def __init__(
         self,
         source: Source | None,
-        open_again: Callable[[], Source],
+        open_again: Callable[[str], Source],
         backend: Backend,
         reading: Reading,
         policy: Policy,
         hub: Hub,
         sink: Sink,
         beat: Callable[[], None] = lambda: None,
+        patience: Patience = PATIENCE,
     ) -> None:
         facts = backend.facts()
         frames: Latest[Frame] = Latest()
@@ -51,7 +52,7 @@ class Pipeline:
         self._stopping = threading.Event()
         self._slots = (frames, self.answers, hub)
         ahead = partial(prepare, backend=backend) if policy.every_frame else None
-        self.capture = Capture(source, open_again, frames, ahead, sink, self._stopping)
+        self.capture = Capture(source, open_again, frames, ahead, sink, self._stopping, patience)
         self.classify = Classify(
             backend,
             reading,

@@ -49,7 +49,6 @@ class Render:
         try:
             for frame, answer in self._shown():
                 self._beat()
-                self._capture.watch()
                 if not self._hub.watched:
                     continue
                 fault = self._capture.fault()
@@ -115,6 +114,7 @@ class Render:
             infer_ms=answer.infer_us / 1000 if answer else None,
             age_ms=(now_ns - answer.frame.arrived_ns) / 1e6 if answer else None,
             runtime=self._runtime,
+            remarks=self._capture.remarks(),
         )
 
 

@@ -22,7 +22,7 @@ from models.errors import ModelError
 from models.recipe import Image, as_image
 from models.scores import Reading, Scores
 from stream import demo
-from stream.capture import Capture
+from stream.capture import Capture, Patience
 from stream.classify import Classify, prepare
 from stream.frames import Answer, Frame, Picture, Shot
 from stream.hub import Hub
@@ -70,7 +70,7 @@ class Wrapped:
         self._backend.close()
 
 
-def no_other_source() -> Source:
+def no_other_source(again: str) -> Source:
     raise AssertionError("nobody asked for another source")
 
 
@@ -105,14 +105,24 @@ def running(
     source: Source | None,
     model: Model | tuple[Backend, Reading],
     *,
-    open_again: Callable[[], Source] = no_other_source,
+    open_again: Callable[[str], Source] = no_other_source,
     always: bool = False,
     policy: Policy | None = None,
+    patience: Patience | None = None,
 ) -> Iterator[Road]:
     backend, reading = (model.backend, model.reading) if isinstance(model, Model) else model
     hub = Hub(always)
     records: list[Record] = []
-    pipeline = Pipeline(source, open_again, backend, reading, policy or Policy(), hub, records.append)
+    pipeline = Pipeline(
+        source,
+        open_again,
+        backend,
+        reading,
+        policy or Policy(),
+        hub,
+        records.append,
+        patience=patience or Patience(),
+    )
     pipeline.start()
     try:
         yield Road(pipeline, hub, records)
@@ -279,7 +289,7 @@ def test_stop_does_not_wait_for_the_pace_or_the_next_attempt(model: Model) -> No
         road.pipeline.stop()
         road.ended()
 
-    def refuse() -> Source:
+    def refuse(again: str) -> Source:
         raise SourceError("no camera yet")
 
     with running(None, model, open_again=refuse) as road:
@@ -294,7 +304,7 @@ def test_stop_does_not_wait_for_the_pace_or_the_next_attempt(model: Model) -> No
 def test_a_camera_that_is_lost_is_tried_again_and_viewers_see_why(model: Model) -> None:
     camera = NetworkCamera()
     url = camera.url.replace("//", "//me:secret@")
-    with running(open_source(url, Wish()), model, open_again=lambda: open_source(url, Wish())) as road:
+    with running(open_source(url, Wish()), model, open_again=lambda again: open_source(url, Wish())) as road:
         try:
             with watching(road.hub) as pictures:
                 assert first(pictures, lambda picture: picture.seq is not None).seq is not None
@@ -344,8 +354,8 @@ def test_a_camera_that_falls_silent_is_noticed_and_recovers(model: Model) -> Non
 def test_without_a_camera_it_waits_and_says_why(model: Model) -> None:
     attempts = count()
 
-    def later() -> Source:
-        if next(attempts) == 0:
+    def later(again: str) -> Source:
+        if next(attempts) < 3:
             raise SourceError("there is no camera yet")
         return made(numbered(10_000, lambda number: time.sleep(0.02)), live=True)
 
@@ -360,12 +370,12 @@ def test_without_a_camera_it_waits_and_says_why(model: Model) -> None:
             assert first(pictures, lambda picture: picture.seq is not None).seq is not None
         assert road.pipeline.capture.fault() is None
         assert road.events() == ["connect"]
-        assert next(attempts) == 2
+        assert next(attempts) == 4
 
 
 def test_a_refused_connection_is_tried_again_until_stopped(model: Model) -> None:
     url = f"http://127.0.0.1:{free_port()}/video"
-    with running(None, model, open_again=lambda: open_source(url, Wish())) as road:
+    with running(None, model, open_again=lambda again: open_source(url, Wish())) as road:
         road.until(lambda: "no video comes from" in str(road.pipeline.capture.fault()))
         assert road.pipeline.alive
 
@@ -417,7 +427,8 @@ class Eager(Latest[Answer]):
 
 def test_no_answer_is_lost_between_the_classifier_and_the_painter(model: Model) -> None:
     frames, hub, records = Latest[Frame](), Hub(always=True), list[Record]()
-    capture = Capture(None, no_other_source, frames, None, records.append, threading.Event())
+    source = made(numbered(5))
+    capture = Capture(source, no_other_source, frames, None, records.append, threading.Event(), Patience())
     made_frames = [Frame(number, demo.draw(number, NOON, SMALL), number, 0.0) for number in range(5)]
     prepared = prepare(made_frames[0].image, model.backend)
     answers = Eager([Answer(frame, (), 0, prepared, 0, 0, 0) for frame in made_frames])
@@ -621,7 +632,7 @@ def test_a_source_is_closed_by_the_thread_that_reads_it(model: Model) -> None:
 
     with running(made(shots()), model) as road:
         road.until(lambda: road.of("frame"))
-    assert closed_by == ["capture"]
+    assert closed_by == ["camera"]
 
 
 def test_the_speed_of_camera_and_model_is_known(model: Model) -> None:

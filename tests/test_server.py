@@ -85,7 +85,7 @@ def site(model: Model) -> Sites:
     @contextmanager
     def make(
         source: Source | None = None,
-        open_again: Callable[[], Source] | None = None,
+        open_again: Callable[[str], Source] | None = None,
         token: str | None = None,
         max_streams: int = 8,
         host: str = "127.0.0.1",
@@ -118,7 +118,7 @@ def demo(site: Sites) -> Iterator[Site]:
         yield made
 
 
-def no_camera() -> Source:
+def no_camera(again: str) -> Source:
     raise SourceError("there is no camera <b>here</b>")
 
 
@@ -217,8 +217,8 @@ def test_without_a_signal_the_answers_say_why_and_do_not_hang(site: Sites) -> No
 def test_a_camera_that_comes_makes_it_ready(site: Sites) -> None:
     here = threading.Event()
 
-    def later() -> Source:
-        return open_source("demo:", Wish()) if here.is_set() else no_camera()
+    def later(again: str) -> Source:
+        return open_source("demo:", Wish()) if here.is_set() else no_camera(again)
 
     with site(open_again=later) as made:
         assert ask(made.address, "/readyz").status == 503
@@ -306,7 +306,14 @@ def test_the_state_tells_what_runs(demo: Site, model: Model) -> None:
     now = ask(demo.address, "/api/state").json
     assert now["online"] is True
     assert now["fault"] is None
-    assert now["source"] == {"name": "demo:", "kind": "demo", "size": [640, 480], "fps": 30.0}
+    assert now["source"] == {
+        "name": "demo:",
+        "kind": "demo",
+        "via": "",
+        "size": [640, 480],
+        "fps": 30.0,
+        "note": "",
+    }
     facts = model.backend.facts()
     assert (now["backend"], now["runtime"]) == (facts.backend, facts.runtime)
     assert (now["model"], now["model_sha256"]) == (BUILT_IN, model.sha256)
@@ -599,7 +606,8 @@ def test_a_rate_that_does_not_divide_the_camera_s_is_kept(
 
 def test_before_its_first_answer_the_model_is_not_ready(model: Model) -> None:
     hub, image = Hub(), np.zeros((48, 64, 3), np.uint8)
-    pipeline = Pipeline(None, no_camera, model.backend, model.reading, Policy(), hub, lambda record: None)
+    source = open_source("demo:", Wish())
+    pipeline = Pipeline(source, no_camera, model.backend, model.reading, Policy(), hub, lambda record: None)
     pipeline.capture._frames.put(Frame(0, image, time.monotonic_ns(), time.time()))
     broadcast = Broadcast(hub)
     app = create_app(hub, broadcast, Status(pipeline, broadcast, model), ServerOptions())
