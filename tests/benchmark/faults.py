@@ -12,7 +12,7 @@ from statistics import median
 from stream.demo import read_seq
 from tests.benchmark.table import Row
 from tests.network_camera import NetworkCamera
-from tests.viewer import Labelcam, Viewer, ask, decoded, labelcam, wait_for
+from tests.viewer import Labelcam, Viewer, ask, decoded, labelcam
 
 ROUNDS = 9
 
