@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,6 +52,7 @@ class ModelToRun:
     application: Application | None = None  # the network, where the file holds weights alone
     mean: float | None = None  # of a float input, where neither catalogue nor file knows
     std: float | None = None
+    labels: Path | None = None  # for a library that will not load a file without
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class BackendFacts:
     output: Quantisation
     loading: Loading
     mode: str | None = None
+    board: Mapping[str, str | None] = field(default_factory=dict)  # of a Jetson: L4T, power mode and so on
+    note: str | None = None  # what to know before trusting the scores
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"

@@ -71,7 +71,8 @@ def answer_to(
         scores = smoother(reading.real(scores))
     predictions = reading.top(scores)
     done_ns = time.monotonic_ns()
-    return Answer(frame, predictions, skipped, prepared, started_ns, inferred_ns, done_ns)
+    device_us: int | None = getattr(backend, "device_us", None)
+    return Answer(frame, predictions, skipped, prepared, started_ns, inferred_ns, done_ns, device_us)
 
 
 def prepare(image: Image, backend: Backend) -> Prepared:
@@ -86,6 +87,8 @@ def frame_record(answer: Answer) -> Record:
         record["image"] = answer.frame.name
     if answer.frame.sensor_ns is not None:
         record["sensor_us"] = (answer.frame.arrived_ns - answer.frame.sensor_ns) // 1000
+    if answer.device_us is not None:
+        record["device_us"] = answer.device_us
     return record | {
         "arrived_ns": answer.frame.arrived_ns,
         "skip": answer.skipped,

@@ -58,6 +58,7 @@ class Answer:
     started_ns: int
     inferred_ns: int
     done_ns: int
+    device_us: int | None = None  # of the inference, by the device's own clock, where it has one
 
     @property
     def wait_us(self) -> int:

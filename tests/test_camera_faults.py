@@ -136,7 +136,7 @@ def test_a_camera_that_opens_and_is_lost_again_is_tried_less_and_less_often(mode
 
         return Source("the camera", "made", SMALL, 50, True, False, shots())
 
-    with running(None, model, open_again=relapse, patience=SOON) as road:
+    with running(None, model, open_again=relapse, patience=replace(SOON, steady_s=3600)) as road:
         road.until(lambda: len(at_s) == 6)
     pauses = np.diff(at_s)
     assert list(pauses > [0.05, 0.1, 0.2, 0.4, 0.8]) == [True] * 5
