@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run venv extras test test-all test-device check benchmark results clean
+.PHONY: run venv extras gstreamer test test-all test-device check benchmark results clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python run.py $(ARGS)
@@ -16,6 +16,9 @@ venv: $(VENV)/.dev
 
 # What is optional: TensorFlow, and plots for `compare --html`. Tests that need it are skipped without it.
 extras: $(VENV)/.extras
+
+# Optional, too: GStreamer's sources. PyGObject is compiled; the README says which of Debian's packages it needs.
+gstreamer: $(VENV)/.gstreamer
 
 test: check
 	$(BIN)/python -m pytest -m "not slow and not device" $(PYTEST)
@@ -53,6 +56,10 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 
 $(VENV)/.extras: $(VENV)/.run requirements-tensorflow.txt requirements-report.txt
 	$(PIP) install -r requirements-tensorflow.txt -r requirements-report.txt
+	@touch $@
+
+$(VENV)/.gstreamer: $(VENV)/.run requirements-gstreamer.txt
+	$(PIP) install -r requirements-gstreamer.txt
 	@touch $@
 
 # The peer in an environment of its own: it brings another build of cv2.

@@ -10,9 +10,16 @@ from backends.base import Backend, BackendUnavailable, ModelToRun
 BACKENDS = {
     "tflite": "backends.tflite:TFLiteBackend",  # pip install ai-edge-litert
     "tensorflow": "backends.tensorflow:TensorFlowBackend",  # pip install -r requirements-tensorflow.txt
+    "tensorrt": "backends.tensorrt:TensorRTBackend",  # a GPU of NVIDIA; `doctor` says how to install it
 }
 
-SUFFIXES = {".tflite": "tflite", ".keras": "tensorflow", ".h5": "tensorflow", ".pb": "tensorflow"}
+SUFFIXES = {
+    ".tflite": "tflite",
+    ".keras": "tensorflow",
+    ".h5": "tensorflow",
+    ".pb": "tensorflow",
+    ".onnx": "tensorrt",
+}
 """Who runs a file that the catalogue does not know. A folder is a SavedModel, TensorFlow's."""
 
 MODES = {"tensorflow": ("graph", "function", "eager", "xla")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.errors import ModelError
 from models.recipe import Recipe
@@ -12,12 +12,14 @@ from models.scores import ScoreKind
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file of a model. Without a url it is part of Labelcam, and `name` is its path under `models/`."""
+    """One file of a model. Without a url it is part of Labelcam, and `name` is its path under `models/`; or
+    it is made here, by a command."""
 
     name: str
     size: int | None = None  # bytes; None: its publisher does not say
     digest: str | None = None  # "sha256:...", "md5:..." or "git:...", as published; None: by nobody
     url: str | None = None
+    made_by: str | None = None  # what to type, less the path
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def efficientnet(version: str, side: int, md5: str) -> ModelSpec:
     )
 
 
-def jetson(name: str, licence: str, recipe: Recipe, study: str) -> ModelSpec:
+def jetson(name: str, licence: str, recipe: Recipe, study: str | None = None) -> ModelSpec:
     """A model of jetson-inference, by its name there. The recipe is what that library does by itself."""
     return ModelSpec(
         name=name,
@@ -150,6 +152,8 @@ def jetson(name: str, licence: str, recipe: Recipe, study: str) -> ModelSpec:
 
 CAFFE_MEAN = (104.0069879317889, 116.66876761696767, 122.6789143406786)
 """ImageNet's, BGR, as jetson-inference subtracts it (imageNet.cpp)."""
+
+CAFFE = Recipe(size=(224, 224), order="BGR", fit="stretch", mean=CAFFE_MEAN)
 
 CATALOGUE: dict[str, ModelSpec] = {
     spec.name: spec
@@ -168,6 +172,12 @@ CATALOGUE: dict[str, ModelSpec] = {
                     "efficientnet_lite0/efficientnet_lite0.keras",
                     9_564_535,
                     "sha256:e9809b31233c660f4bb0a63b47ce423d39a6c903b3c3a0fac64bae3c72ed124a",
+                ),
+                "tensorrt": ModelFile(
+                    "efficientnet_lite0.onnx",
+                    18_539_708,
+                    "sha256:00e9841fc85331900fa2539e412472046d8f7f295f11f55f5dbb589b5a685c08",
+                    made_by="python models/efficientnet_lite0_onnx/export.py",
                 ),
             },
             labels=IMAGENET_LABELS,
@@ -279,30 +289,20 @@ CATALOGUE: dict[str, ModelSpec] = {
         efficientnet("B0", 224, md5="902e53a9f72be733fc0bcb005b3ebbac"),
         efficientnet("B4", 380, md5="18c95ad55216b8f92d7e70b3a046e2fc"),
         efficientnet("B7", 600, md5="8c03f828fec3ef71311cd463b6759d99"),
-        jetson(
-            "googlenet",
-            "unrestricted",  # says its readme, models/bvlc_googlenet of BVLC/caffe
-            Recipe(size=(224, 224), order="BGR", fit="stretch", mean=CAFFE_MEAN),
-            study="GoogleNet",
-        ),
-        jetson(
-            "alexnet",
-            "unrestricted",  # says its readme, models/bvlc_alexnet of BVLC/caffe
-            Recipe(size=(227, 227), order="BGR", fit="stretch", mean=CAFFE_MEAN),
-            study="AlexNet",
-        ),
+        jetson("googlenet", "unrestricted", CAFFE, study="GoogleNet"),  # says its readme, in BVLC/caffe
+        jetson("alexnet", "unrestricted", replace(CAFFE, size=(227, 227)), study="AlexNet"),  # likewise
         jetson(
             "inception-v4",
             "unknown",
             Recipe(size=(299, 299), fit="stretch", mean=(127.5,), std=(127.5,)),
             study="Inception V4",
         ),
-        jetson(
-            "resnet-152",
-            "unknown",
-            Recipe(size=(224, 224), order="BGR", fit="stretch", mean=CAFFE_MEAN),
-            study="ResNet 152",
-        ),
+        jetson("resnet-152", "unknown", CAFFE, study="ResNet 152"),
+        jetson("resnet-101", "unknown", CAFFE),
+        jetson("resnet-50", "unknown", CAFFE),
+        jetson("resnet-18", "unknown", CAFFE),
+        jetson("vgg-19", "unknown", CAFFE),
+        jetson("vgg-16", "unknown", CAFFE),
     )
 }
 

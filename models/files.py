@@ -49,8 +49,8 @@ class Found(NamedTuple):
 
 
 def place(file: ModelFile, models_dir: Path | None = None) -> Path:
-    """Where the file lies, or would lie. `models_dir` is for downloads; what is built in has its place."""
-    if file.url is None:
+    """Where the file lies, or would lie. `models_dir` is for what comes later; what is built in stays."""
+    if file.url is None and file.made_by is None:
         return BUILT_IN_DIR / file.name
     return (models_dir or DOWNLOADS_DIR) / file.name
 
@@ -67,6 +67,8 @@ def find_hashed(model: str, file: ModelFile, models_dir: Path | None = None) -> 
     if check.usable:
         return Found(path, check.sha256)
     what = f"{model}: {path} is {check.state} ({check.reason})"
+    if file.made_by is not None:
+        raise ModelError(f"{what} - it is made here, type: {file.made_by} {path}")
     if file.url is None:
         raise ModelError(f"{what} - it is part of Labelcam, type: git checkout -- {path}")
     raise ModelError(f"{what} - type: {pull_command(model)}")

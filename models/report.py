@@ -67,6 +67,11 @@ def pull_models(names: Iterable[str], models_dir: Path | None = None) -> Iterato
     failed: list[str] = []
     for spec in specs:
         for file in files_of(spec):
+            path = place(file, models_dir)
+            if file.made_by is not None:
+                if size_of(path) is None:
+                    yield f"{spec.name}: {file.name} is made here, type: {file.made_by} {path}"
+                continue
             try:
                 fetched = pull(spec.name, file, models_dir)
             except ModelError as error:
@@ -78,7 +83,7 @@ def pull_models(names: Iterable[str], models_dir: Path | None = None) -> Iterato
             if file.url:
                 state = "is here now" if fetched else "was here already"
                 unproven = "" if file.digest else ", unproven: its publisher states no digest"
-                yield f"{spec.name}: {place(file, models_dir)} {state}{unproven}"
+                yield f"{spec.name}: {path} {state}{unproven}"
         if not is_pulled(spec) and spec.name not in failed:
             origin = f"comes with {LIBRARIES[spec.comes_with]}" if spec.comes_with else "is part of Labelcam"
             yield f"{spec.name}: {origin}, there is nothing to pull"
@@ -116,7 +121,8 @@ def on_disk(row: ListRow) -> str:
     if file is None:
         return f"comes with {LIBRARIES[row.backend]}"
     if row.size_bytes is None:
-        return f"no, {megabytes(file.size)} to pull" if file.size else "no, size not published"
+        what = "make" if file.made_by else "pull"
+        return f"no, {megabytes(file.size)} to {what}" if file.size else "no, size not published"
     return "damaged" if file.size not in (None, row.size_bytes) else megabytes(row.size_bytes)
 
 

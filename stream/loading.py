@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from backends import Backend, ModelToRun, load_backend
+from backends.jetson_inference import NETWORKS, network_file
 from backends.table import SUFFIXES
-from models.catalogue import CATALOGUE, LIBRARIES, ModelFile, ModelSpec, find_spec
+from models.catalogue import CATALOGUE, ModelSpec, find_spec
 from models.errors import ModelError
 from models.files import find, find_hashed, sha256_of
 from models.labels import numbered, read_labels
@@ -64,6 +65,8 @@ class Model:
             "mode": facts.mode,
             "threads": facts.threads,
             "device": facts.device,
+            "jetpack": dict(facts.board) or None,
+            "note": facts.note,
             "model": self.name,
             "model_sha256": self.sha256,
             "model_bytes": self.size_bytes,
@@ -104,12 +107,16 @@ def resolve(wish: ModelWish) -> Resolved:
     if not is_known(wish.model):
         path = Path(wish.model)
         backend = wish.backend or backend_of_file(path)
-        return Resolved(path.name, backend, wanted(path), wish.labels, wish.scores or "probabilities")
+        model = wanted(path, labels=wish.labels)
+        return Resolved(path.name, backend, model, wish.labels, wish.scores or "probabilities")
     spec = find_spec(wish.model)
-    backend, file = file_for(spec, wish.backend)
-    path, sha256 = find_hashed(spec.name, file, wish.models_dir)
+    backend = backend_of(spec, wish.backend)
     labels = wish.labels or find(spec.name, spec.labels, wish.models_dir)
-    model = wanted(path, spec.recipe, application=spec.application)
+    if backend not in spec.files:  # its library knows the model by name, and where its file is
+        model = wanted(Path(spec.name), spec.recipe, labels=labels)
+        return Resolved(spec.name, backend, model, labels, wish.scores or spec.scores)
+    path, sha256 = find_hashed(spec.name, spec.files[backend], wish.models_dir)
+    model = wanted(path, spec.recipe, labels=labels, application=spec.application)
     return Resolved(spec.name, backend, model, labels, wish.scores or spec.scores, sha256)
 
 
@@ -124,8 +131,9 @@ def load_model(wish: ModelWish) -> Model:
         facts = backend.facts()
         labels = read_labels(found.labels).fitted(facts.outputs) if found.labels else numbered(facts.outputs)
         reading = Reading(labels, facts.output, found.scores, wish.top_k, wish.threshold)
-        sha256 = found.sha256 or sha256_of(found.model.path)
-        size = size_on_disk(found.model.path)
+        file = network_file(found.name) if found.name in NETWORKS else found.model.path
+        sha256 = found.sha256 or (sha256_of(file) if file else "unknown")
+        size = size_on_disk(file) if file else 0
         return Model(found.name, backend, reading, sha256, size, warm_up(backend, reading))
     except ModelError:
         backend.close()
@@ -138,15 +146,13 @@ def is_known(model: str) -> bool:
     return model in CATALOGUE or not (os.sep in model or path.suffix in SUFFIXES or path.exists())
 
 
-def file_for(spec: ModelSpec, backend: str | None) -> tuple[str, ModelFile]:
-    """The backend that runs the model, and its file. Another than the one asked for is never taken."""
-    for name, file in spec.files.items():
-        if backend in (None, name):
-            return name, file
-    if spec.comes_with is not None:
-        library = LIBRARIES[spec.comes_with]
-        raise ModelError(f"{spec.name} comes with {library}, which this version cannot run yet")
-    raise ModelError(f"{spec.name} has no file for {backend} - it runs on: {', '.join(spec.files)}")
+def backend_of(spec: ModelSpec, backend: str | None) -> str:
+    """Who runs the model. Another backend than the one asked for is never taken."""
+    if backend is None:
+        return spec.backends[0]
+    if backend in spec.backends:
+        return backend
+    raise ModelError(f"{spec.name} has no file for {backend} - it runs on: {', '.join(spec.backends)}")
 
 
 def backend_of_file(path: Path) -> str:

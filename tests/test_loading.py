@@ -56,8 +56,9 @@ def test_an_unknown_backend_is_refused() -> None:
     assert "tflite" in refusal(ModelWish(BUILT_IN, backend="caffe"))
 
 
-def test_a_model_of_a_library_is_known_by_name_and_needs_its_backend() -> None:
-    assert "comes with jetson-inference" in refusal(ModelWish("googlenet"))
+def test_a_model_of_a_library_is_known_by_name_and_needs_that_library() -> None:
+    assert "jetson-inference is not installed" in refusal(ModelWish("googlenet"))
+    assert "it runs on: tensorrt" in refusal(ModelWish("googlenet", backend="tflite"))
 
 
 @pytest.mark.parametrize("name", ["nowhere.tflite", "folder/model", "./model"])

@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stream.host import host_facts
-from tests.benchmark import classify, clip, compare_log, faults, keras_ways, live, stills
+from tests.benchmark import classify, clip, compare_log, faults, gstreamer, keras_ways, live, stills
 from tests.benchmark.table import Row, markdown
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LABELCAM_SHARED", ROOT.parent / "shared"))
-PARTS = ("classify", "tensorflow", "stills", "clip", "live", "slow", "crowd", "start", "faults", "compare")
+PARTS = ("classify", "tensorflow", "stills", "clip", "live", "slow", "crowd", "start", "faults", "gstreamer", "compare")
 
 
 def measure(part: str, folder: Path, peers: Path) -> list[Row]:
@@ -39,6 +39,8 @@ def measure(part: str, folder: Path, peers: Path) -> list[Row]:
         return compare_log.rows(folder)
     if part == "faults":
         return faults.rows()
+    if part == "gstreamer":
+        return gstreamer.rows(folder)
     if part == "start":
         return live.start_rows()
     return {"live": live.live_rows, "slow": live.slow_rows, "crowd": live.crowd_rows}[part](folder)
