@@ -1,9 +1,7 @@
-"""The sources that OpenCV can read, and the demo."""
+"""The sources that OpenCV reads, and the demo."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,29 +9,21 @@ import cv2
 import numpy as np
 
 from models.recipe import Image, as_image, size_of
-from stream import demo
+from stream import demo, gstreamer
 from stream.frames import Shot
-from stream.sources import Shots, Source, SourceError, Wish, without_credentials
+from stream.sources import Shots, Source, SourceError, Wish, split_options, without_credentials
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 DEFAULT_SIZE = (640, 480)
 DEFAULT_FPS = 30.0
 NETWORK_TIMEOUT_MS = 5000
 """OpenCV's own default is 30 s, which looks like a hang."""
+FFMPEG_OPTIONS = {("via", "ffmpeg"), ("transport", "tcp")}
+"""What may be asked of it without OpenCV's having a way to pass it on."""
 JPEG_START, JPEG_END, JPEG_TAIL = b"\xff\xd8", b"\xff\xd9", 65536
 """libjpeg fills in what is missing and says so on the terminal. Some cameras append data of their own."""
 TEXT = cv2.VideoWriter.fourcc(*"ansi")
 """ffmpeg plays a .txt as a film of a terminal. Nobody means that."""
-
-
-def open_auto(_: str, wish: Wish) -> Source:
-    """The first camera that opens and delivers, else the demo."""
-    for path in sorted(Path("/dev").glob("video*"), key=lambda path: (len(path.name), path.name)):
-        try:
-            return open_camera(str(path), wish)
-        except SourceError:
-            continue  # many boards have /dev/video nodes that are no cameras
-    return replace(open_demo("demo:", wish), note="no camera opens")
 
 
 def open_demo(_: str, wish: Wish) -> Source:
@@ -48,33 +38,6 @@ def open_demo(_: str, wish: Wish) -> Source:
     return Source("demo:", "demo", size, fps, live=False, paced=True, shots=shots())
 
 
-def open_camera(name: str, wish: Wish) -> Source:
-    """A V4L2 camera. MJPG is asked for: raw pictures above 640x480 do not fit through USB 2 at 30 fps."""
-    if not Path(name).exists():
-        there = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
-        raise SourceError(
-            f"there is no camera {name} - cameras here: {there}; python run.py --source demo: needs none"
-        )
-    if not os.access(name, os.R_OK | os.W_OK):
-        raise SourceError(f"no permission to open {name} - sudo usermod -aG video $USER, then log in again")
-    width, height = wish.size or DEFAULT_SIZE
-    capture = cv2.VideoCapture(
-        name,
-        cv2.CAP_V4L2,
-        [
-            *(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
-            *(cv2.CAP_PROP_FRAME_WIDTH, width),
-            *(cv2.CAP_PROP_FRAME_HEIGHT, height),
-            *(cv2.CAP_PROP_FPS, round(wish.fps or DEFAULT_FPS)),
-        ],
-    )
-    first = first_picture(capture, f"{name} opens but delivers no picture - is another program using it?")
-    size, fps = size_of(first), sane_fps(capture.get(cv2.CAP_PROP_FPS))
-    shots = started(read_on(capture, first, f"the camera {name} stopped delivering - is its cable in?"))
-    note = granted_note(wish, size, fps)
-    return Source(name, "camera", size, fps, live=True, paced=False, shots=shots, note=note)
-
-
 def granted_note(wish: Wish, size: tuple[int, int], fps: float | None) -> str:
     """What was asked for, where the camera gives something else."""
     notes = []
@@ -86,17 +49,33 @@ def granted_note(wish: Wish, size: tuple[int, int], fps: float | None) -> str:
 
 
 def open_network(name: str, wish: Wish) -> Source:
-    shown = without_credentials(name)
+    """An RTSP camera by GStreamer where that is here, all others by FFmpeg."""
+    address, options = split_options(name)
+    shown = without_credentials(address)
+    if name.lower().startswith("rtsp"):
+        via = options.get("via") or ("gst" if gstreamer.reads_rtsp() else "ffmpeg")
+        if via == "gst":
+            return gstreamer.open_rtsp(name, wish)
+        if via != "ffmpeg":
+            raise SourceError(f"nothing called {via} reads {shown} - known: gst, ffmpeg")
+    for option, value in options.items():
+        if (option, value) not in FFMPEG_OPTIONS:
+            raise SourceError(f"FFmpeg reads {shown}, and has no {option}={value} here - leave it out")
     timeouts = [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, NETWORK_TIMEOUT_MS),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, NETWORK_TIMEOUT_MS),
     ]
-    capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, timeouts)
+    capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
     first = first_picture(capture, f"no video comes from {shown} - is the address right and the camera on?")
     # MJPEG over HTTP has no rate of its own: ffmpeg says 25, whatever comes.
     fps = 0.0 if name.lower().startswith("http") else capture.get(cv2.CAP_PROP_FPS)
-    shots = started(read_on(capture, first, f"{shown} stopped delivering"))
-    return Source(shown, "network", size_of(first), sane_fps(fps), live=True, paced=False, shots=shots)
+    return Source(
+        *(shown, "network", size_of(first), sane_fps(fps)),
+        live=True,
+        paced=False,
+        shots=started(read_on(capture, first, f"{shown} stopped delivering")),
+        via="FFmpeg",
+    )
 
 
 def open_file(name: str, wish: Wish) -> Source:

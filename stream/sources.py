@@ -52,11 +52,13 @@ Opener = Callable[[str, Wish], Source]
 KINDS = {
     "auto": "the first camera that opens, else the demo",
     "demo:": "the built-in moving demo, no camera needed",
-    "/dev/video0": "a USB or other V4L2 camera",
-    "rtsp://HOST/PATH": "an RTSP camera",
+    "/dev/video0": "a USB or other V4L2 camera; with ?via=gst&format=mjpeg, raw or h264 through GStreamer",
+    "csi:0": "a Jetson's CSI camera; ?flip=rotate-180, mode=, exposure=, gain=",
+    "rtsp://HOST/PATH": "an RTSP camera; #transport=tcp or udp, latency=MILLISECONDS, via=gst or ffmpeg",
     "http://HOST/PATH": "an MJPEG stream",
     "clip.mp4": "a video file, or a picture",
     "folder/": "a folder of pictures, in order of name",
+    "gst:PIPELINE": "any GStreamer pipeline",
 }
 """What may be given, for the help text and for the message when something else was."""
 
@@ -67,14 +69,18 @@ def open_source(name: str, wish: Wish) -> Source:
 
 
 def _opener(name: str) -> Opener:
-    from stream import cameras  # which needs the names of this file
+    from stream import cameras, gstreamer, v4l2  # which need the names of this file
 
     if name == "auto":
-        return cameras.open_auto
+        return v4l2.open_auto
     if name == "demo:" or name == "demo":
         return cameras.open_demo
     if name.startswith("/dev/"):
-        return cameras.open_camera
+        return gstreamer.open_v4l2 if split_options(name)[1].get("via") == "gst" else v4l2.open_camera
+    if name.startswith("csi:"):
+        return gstreamer.open_csi
+    if name.startswith("gst:"):
+        return gstreamer.open_custom
     scheme, separator, _ = name.partition("://")
     shown = without_credentials(name)
     if separator and scheme.lower() in ("rtsp", "rtsps", "http", "https"):
@@ -83,7 +89,7 @@ def _opener(name: str) -> Opener:
         return cameras.open_folder
     if Path(name).exists():
         return cameras.open_file
-    if separator or name.partition(":")[0] in ("csi", "gst"):
+    if separator:
         raise SourceError(f"no source is called {shown} - known: {', '.join(KINDS)}")
     raise SourceError(f"there is no file or folder {shown} - give one of: {', '.join(KINDS)}")
 
@@ -94,7 +100,12 @@ def split_options(name: str) -> tuple[str, dict[str, str]]:
     A network address has a query of its own, so its options come after a `#`: `rtsp://HOST/PATH#transport=tcp`.
     Raises SourceError for what is no KEY=VALUE, and for a key given twice.
     """
-    bare, _, text = name.partition("#" if "://" in name else "?")
+    if "://" in name:
+        bare, _, text = name.rpartition("#") if "#" in name else (name, "", "")
+        if "/" in text or "@" in text:  # the address goes on: that was no option, but part of a password
+            bare, text = name, ""
+    else:
+        bare, _, text = name.partition("?")
     options: dict[str, str] = {}
     for option in filter(None, text.split("&")):
         key, equals, value = option.partition("=")
@@ -104,8 +115,17 @@ def split_options(name: str) -> tuple[str, dict[str, str]]:
     return bare, options
 
 
+ADDRESS = re.compile(r'(?<=")\w+://(?:[^"\\]|\\.)*|\w+://[^\s"]+')
+SECRET = re.compile(
+    r'\b([\w-]*(?:user-id|-pw|pass|passw\w*|passphrase|secret|token)\s*=\s*)("(?:[^"\\]|\\.)*"|\S+)'
+)
+"""Of a pipeline's text: `user-pw=...` is how rtspsrc is told a password."""
+
+
 def without_credentials(name: str) -> str:
     """What was asked for, as it may be shown and logged: no user, no password, no query."""
+    if name.startswith("gst:"):
+        return addresses_without_credentials(name)
     scheme, separator, rest = name.partition("://")
     if not separator:
         return re.sub(r"^[^/@]*:[^@]*@", "", name)  # an address whose rtsp:// was forgotten
@@ -113,3 +133,9 @@ def without_credentials(name: str) -> str:
     if "@" in rest[len(host) :]:  # a password with a / or # in it: who can say where it ends
         return f"{scheme}://..."
     return f"{scheme}://{re.split('[?#]', rest, maxsplit=1)[0].rpartition('@')[2]}"
+
+
+def addresses_without_credentials(text: str) -> str:
+    """A pipeline, or what an element says, with each address in it as it may be shown."""
+    text = ADDRESS.sub(lambda found: without_credentials(found[0]), text)
+    return SECRET.sub(r"\1...", text)

@@ -17,7 +17,19 @@ from tests.benchmark.table import Row, markdown
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LABELCAM_SHARED", ROOT.parent / "shared"))
-PARTS = ("classify", "tensorflow", "stills", "clip", "live", "slow", "crowd", "start", "faults", "gstreamer", "compare")
+PARTS = (
+    "classify",
+    "tensorflow",
+    "stills",
+    "clip",
+    "live",
+    "slow",
+    "crowd",
+    "start",
+    "faults",
+    "gstreamer",
+    "compare",
+)
 
 
 def measure(part: str, folder: Path, peers: Path) -> list[Row]:

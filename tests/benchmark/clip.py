@@ -65,7 +65,7 @@ def loops(clip: Path) -> float:
     source = open_source(str(clip), Wish())
     pipeline = Pipeline(
         source,
-        lambda: source,
+        lambda again: source,
         model.backend,
         model.reading,
         Policy(every_frame=True),
