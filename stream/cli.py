@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from models.errors import ModelError
 from stream.loading import ModelWish
 from stream.outputs import check_outputs, write_whole
 from stream.process import EXPECTED, set_up_process
+from stream.service import take_service
 from stream.sources import KINDS, Wish
 from stream.version import __version__
 
@@ -23,14 +25,24 @@ from stream.version import __version__
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the process's exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's way to say Ctrl-C
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    service = take_service(os.environ)
+    failed = "<3>labelcam" if service.journal else "labelcam"  # 3: the journal's level for an error
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = parse(arguments)
+    except SystemExit as end:
+        files = [argument[1:] for argument in arguments if argument.startswith("@")]
+        if end.code == 2 and files:
+            print(f"{failed}: see the line above, and {', '.join(files)}", file=sys.stderr)
+        raise
+    options.service = service
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it prints, too; this one is read when it starts
-    set_up_process(options.verbosity)
+    set_up_process(options.verbosity, service.journal)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
     except EXPECTED as error:
-        print(f"labelcam: {error}", file=sys.stderr)
+        print(f"{failed}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0 if command is run_live else 130  # a camera has no end of its own; what was cut short has
@@ -38,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="run.py", description="Labelcam: a live camera, classified, in a browser.", add_help=False
+        prog="run.py",
+        description="Labelcam: a live camera, classified, in a browser. @FILE is the options in FILE.",
+        add_help=False,
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-h", "--help", action="help", help="show this and exit")
@@ -73,10 +87,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add_study_options(study)
     study.set_defaults(command=run_study)
+    doctor = commands.add_parser(
+        "doctor", parents=[common], add_help=False, help="what works here, and what to type for what does not"
+    )
+    doctor.add_argument("--json", action="store_true", help="for machines")
+    doctor.add_argument("--port", type=port, default=8000, help="is it free? [8000]")
+    doctor.set_defaults(command=run_doctor)
     add_models_commands(
         commands.add_parser("models", parents=[common], add_help=False, help="list, pull, verify")
     )
 
+    try:
+        arguments = [word for argument in arguments for word in in_file(argument)]
+    except (OSError, ValueError) as error:  # shlex's: No closing quotation
+        parser.error(str(error))
     # `run.py` alone, and `run.py --source ...`, mean `run.py live`.
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["live", *arguments]
@@ -94,9 +118,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         getattr(options, "top_k", 5) < 5 or getattr(options, "threshold", 0)
     ):
         bench.error("--labels-csv counts the first five answers: leave --top-k and --threshold as they are")
-    if getattr(options, "wait_for_camera", False) and options.source == "auto":
-        live.error("--wait-for-camera needs the camera's name: --source /dev/video0")
     return options
+
+
+def in_file(argument: str) -> list[str]:
+    """`@FILE` stands for the words in that file, quoted as in a shell; # begins a comment."""
+    return shlex.split(Path(argument[1:]).read_text(), comments=True) if argument[:1] == "@" else [argument]
 
 
 def add_model_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -122,13 +149,19 @@ def add_model_options(parser: argparse.ArgumentParser, several: bool = False) ->
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="names of your own model's classes, one a line"
     )
-    group.add_argument("--runtime", metavar="NAME", help="force one: litert, tflite_runtime or tensorflow")
+    group.add_argument(
+        "--runtime",
+        metavar="NAME",
+        help="force one: litert, tflite_runtime, tensorflow (of tflite); tensorrt, jetson-inference",
+    )
     group.add_argument("--threads", type=positive, metavar="N", help="for inference [half the cores]")
     group.add_argument(
         "--fit", choices=("crop", "stretch", "letterbox"), help="how a picture becomes square [crop]"
     )
     group.add_argument(
-        "--mean", type=float, help="of your own float model's input: (pixel - mean) / std [127.5]"
+        "--mean",
+        type=float,
+        help="of your own float model's input: (pixel - mean) / std [127.5; ImageNet's for .onnx]",
     )
     group.add_argument("--std", type=above_zero, help="see --mean [127.5]")
     group.add_argument(
@@ -150,7 +183,11 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     camera.add_argument("--width", type=pixels, help="asked of the camera [640]")
     camera.add_argument("--height", type=pixels, help="asked of the camera [480]")
     camera.add_argument("--fps", type=above_zero, help="asked of the camera; the pace of files and folders")
-    camera.add_argument("--wait-for-camera", action="store_true", help="do not fail if it is not there yet")
+    camera.add_argument(
+        "--wait-for-camera",
+        action="store_true",
+        help="do not fail if it is not there yet; auto is then the first that comes, never the demo",
+    )
 
     frames = parser.add_argument_group("frames")
     frames.add_argument(
@@ -276,6 +313,7 @@ def run_live(options: argparse.Namespace) -> int:
             token=options.token,
             max_streams=options.max_streams,
             log=options.log,
+            service=options.service,
         )
     )
     return 0
@@ -346,6 +384,17 @@ def study_names() -> dict[str, str]:
     from models.catalogue import CATALOGUE
 
     return {spec.study: spec.name for spec in CATALOGUE.values() if spec.study}
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from stream import doctor
+
+    examined = doctor.examine(options.port, options.models_dir)
+    if not options.json:
+        return 0 if doctor.tell(examined) else 1
+    findings = list(examined)
+    print(doctor.as_json(findings))
+    return 0 if doctor.works(findings) else 1
 
 
 def run_models(options: argparse.Namespace) -> int:

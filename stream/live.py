@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import socket
 import threading
@@ -14,13 +15,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from stream.broadcast import Broadcast
+from stream.capture import Capture
 from stream.hub import Hub
-from stream.listening import is_loopback, listen
+from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, Sink, run_record
 from stream.pipeline import Pipeline, Policy
 from stream.server import Server, ServerOptions, create_app
-from stream.sources import Source, Wish, open_source, without_credentials
+from stream.service import Service, Supervisor
+from stream.sources import Source, SourceError, Wish, open_source, without_credentials
 from stream.state import Status
 
 END_S = 1.0
@@ -43,40 +46,51 @@ class LiveWish:
     token: str | None
     max_streams: int
     log: Path | None
+    service: Service
 
 
 def live(wish: LiveWish) -> None:
     """Run until the source ends, the time is over, or KeyboardInterrupt, which leaves as it came."""
     with ExitStack() as opened:
-        listening = opened.enter_context(listen(wish.host, wish.port))
+        listening = opened.enter_context(
+            inherited(wish.service) if wish.service.sockets else listen(wish.host, wish.port)
+        )
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
         model = load_model(wish.model)
         opened.callback(model.backend.close)
         source = open_first(wish)
         sink = opened.enter_context(log_file(wish, model, source))
         hub = Hub(always=wish.encode_always)
-        # What "auto" found is what comes back after a loss: not the demo instead of a camera.
-        again = source.name if source and wish.source == "auto" else wish.source
+        supervisor = Supervisor(wish.service)
         pipeline = Pipeline(
             source,
-            lambda: open_source(again, wish.camera),
+            lambda again: open_again(again or wish.source, wish),
             model.backend,
             model.reading,
             wish.policy,
             hub,
             sink,
+            beat=lambda: beat(supervisor, pipeline.capture),
         )
         broadcast = Broadcast(hub)
         options = ServerOptions(token, wish.max_streams)
         status = Status(pipeline, broadcast, model)
         server = Server(create_app(hub, broadcast, status, options), listening)
         opened.callback(shut_down, pipeline, broadcast, server)
+        opened.callback(supervisor.stopping)
         pipeline.start()
         broadcast.start()
         server.start()
         url = address(listening, None if wish.token else token)  # whoever gave one knows it
         print(greeting(url, source, wish.source, model), flush=True)
-        pipeline.join(wish.duration_s)
+        supervisor.ready(address(listening, None))
+        pipeline.join(wish.duration_s or math.inf)
+
+
+def beat(supervisor: Supervisor, capture: Capture) -> None:
+    """Once round of the loop that paints. A folder may rest for a minute from picture to picture."""
+    resting = capture.source is not None and capture.source.paced
+    supervisor.beat(capture.count, capture.fault(), resting)
 
 
 def shut_down(pipeline: Pipeline, broadcast: Broadcast, server: Server) -> None:
@@ -105,6 +119,15 @@ def open_first(wish: LiveWish) -> Source | None:
     return opened.result()
 
 
+def open_again(name: str, wish: LiveWish) -> Source:
+    """What was lost, or has not been there yet. Who waits for a camera does not mean the demo."""
+    source = open_source(name, wish.camera)
+    if wish.wait_for_camera and name == "auto" and source.kind == "demo":
+        source.shots.close()
+        raise SourceError("no camera opens yet - plug one in")
+    return source
+
+
 @contextmanager
 def log_file(wish: LiveWish, model: Model, source: Source | None) -> Iterator[Sink]:
     """Where records go: the file asked for, or nowhere."""
@@ -121,6 +144,7 @@ def live_record(wish: LiveWish, model: Model, source: Source | None) -> Record:
         **model.record(),
         "source": source.name if source else without_credentials(wish.source),
         "source_kind": source.kind if source else None,
+        "source_via": source.via if source else None,
         "size": source.size if source else None,
         "fps": source.fps if source else None,
         "policy": {**asdict(wish.policy), "encode_always": wish.encode_always},

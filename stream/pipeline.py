@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from stream.latest import Latest
 from stream.log import Sink
 from stream.render import Render, Show
 from stream.sources import Source
+
+SLICE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,13 @@ class Pipeline:
         for slot in self._slots:
             slot.close()
 
-    def join(self, timeout_s: float | None = None) -> None:
+    def join(self, timeout_s: float = math.inf) -> None:
         """Wait until the loops have ended, and raise what ended one of them early."""
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        until_s = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(None if until_s is None else max(0.0, until_s - time.monotonic()))
+            # In slices: a signal that the kernel gives to another thread is seen when this one wakes up.
+            while thread.is_alive() and (left_s := until_s - time.monotonic()) > 0:
+                thread.join(min(SLICE_S, left_s))
         if self._failure is not None:
             raise self._failure
 

@@ -64,7 +64,7 @@ class Status:
             "runtime_version": facts.version,
             "threads": facts.threads,
             "device": facts.device,
-            "board": dict(facts.board) or None,
+            "jetpack": dict(facts.board) or None,
             "note": facts.note,
             "model": self._model.name,
             "model_sha256": self._model.sha256,

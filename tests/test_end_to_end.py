@@ -587,9 +587,3 @@ def test_what_was_cut_short_says_so(pictures: Path) -> None:
         time.sleep(3)
         running.stop()
         assert running.ends() == 130
-
-
-def test_waiting_for_any_camera_is_a_mistake_of_usage() -> None:
-    status, _, errors = ended("--wait-for-camera")
-    assert status == 2
-    assert "--source /dev/video0" in errors
