@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,53 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.fixture(scope="session")
+def camera(request: pytest.FixtureRequest) -> str:
+    """A name of the real camera's that survives replugging, where there is one."""
+    named = request.config.getoption("--camera")
+    links = sorted(Path("/dev/v4l/by-id").glob("*-video-index0"))
+    if not named and not links:
+        pytest.skip("no camera is here: plug one in, or name one with --camera")
+    return str(named or links[0])
+
+
+@pytest.fixture
+def camera_control(request: pytest.FixtureRequest, camera: str) -> Iterator[Callable[[str], None]]:
+    """Does to the camera what its word says: unplug, plug, stall, go, corrupt N. Undone at the end."""
+    command = request.config.getoption("--camera-control")
+    port = None if command else usb_port(camera)
+    done = []
+
+    def control(word: str) -> None:
+        if command:
+            subprocess.run([*shlex.split(command), *word.split()], check=True, capture_output=True)
+        elif port and word in ("unplug", "plug"):
+            (port / "authorized").write_text("1" if word == "plug" else "0")
+        else:
+            pytest.skip(
+                f"nothing here does {word} to the camera: give --camera-control, or be root for its USB port"
+            )
+        done.append(word)
+
+    yield control
+    for word, cure in {"stall": "go", "unplug": "plug"}.items():
+        if word in done:
+            control(cure)
+    until_s = time.monotonic() + 60
+    while not Path(camera).exists() and time.monotonic() < until_s:
+        time.sleep(0.1)
+
+
+def usb_port(camera: str) -> Path | None:
+    """Where the kernel lets root switch its port off and on."""
+    node = Path(os.path.realpath(camera)).name
+    device = Path(os.path.realpath(f"/sys/class/video4linux/{node}/device"))
+    for folder in (device, *device.parents):
+        if (folder / "idVendor").exists():  # an interface has an `authorized` too
+            return folder if os.access(folder / "authorized", os.W_OK) else None
+    return None
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed run")
     parser.addoption("--camera", help="for make test-device: /dev/video0 or a name in /dev/v4l/by-id")
@@ -46,6 +95,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="for make test-device: a command that takes unplug, plug, stall, go, corrupt N; without one the"
         " camera's USB port is switched off and on, and the other faults are skipped",
     )
+    parser.addoption("--unplugs", type=int, default=20, help="for make test-device: rounds of unplugging")
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,6 +16,8 @@ from stream.bench_report import read_classes
 from stream.compare import compare
 from stream.log import LogError
 
+pytestmark = pytest.mark.slow  # a hundred photographs, live and still
+
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTED = "mobilenet_v2_1.0_224_quant"
 OTHERS = ("mobilenet_v1_0.75_192_quant", "mobilenet_v1_0.25_128_quant", "tf2_mobilenet_v2_1.0_224_ptq")
@@ -85,7 +87,6 @@ def test_live_says_what_still_says_of_all_hundred_photographs(logs: Path, model:
     assert still.against.agreement.same == still.against.agreement.pictures == 100
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", OTHERS)
 def test_live_says_what_still_says_with_the_other_models_too(
     shared: Path, tmp_path: Path, model: str
