@@ -3,21 +3,25 @@
 cli.py        reads the options; live.py builds what follows from them, and takes it down again
 listening.py  the socket, first of all: a taken port costs nobody a camera
 loading.py    the model, loaded by its backend and warmed up
-sources.py    what --source may be; cameras.py opens it, demo.py draws where there is no camera
+sources.py    what --source may be; v4l2.py opens a camera by devices.py, gstreamer.py plays what pipelines.py
+              writes, cameras.py opens the rest, demo.py draws where there is no camera
 pipeline.py   the three loops together: who hands what to whom, how they start and end
-capture.py    first loop: source -> Frame, numbered and stamped, again and again when a camera is lost
+capture.py    first loop: source -> Frame, numbered and stamped, again and again when a camera is lost;
+              reader.py is its thread that may be left behind with a driver that blocks
 latest.py     holds the newest item only: how frames and answers pass from loop to loop
 classify.py   second loop: the newest Frame -> prepare, infer, top-k -> Answer
 render.py     third loop: Frame + newest Answer -> overlay.py paints -> JPEG -> Picture, if somebody watches
 hub.py        the newest Picture for every viewer, and how many they are
 broadcast.py  sends it to all of them, from one thread
 server.py     Flask's routes, served by waitress; page/ is what a browser gets; state.py what machines get
+service.py    what systemd is told and gives: that we serve and live, its socket, its journal
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
 
 stills.py     the same steps for still pictures, in one process; bench.py starts many and lets them take turns
 series.py     reads logs back; bootstrap.py says how sure their figures are
 compare.py    holds one against the other; compare_report.py and compare_html.py tell of it
 study.py      the tables of the study of 2020, from logs
+doctor.py     what works here, and what to type for what does not
 
 frames.py has what travels: Shot, Frame, Answer, Picture. rate.py counts frames, host.py names the machine.
 """

@@ -360,7 +360,7 @@ class Driver:
         v4l2.stream_on(self._fd, CAPTURE)
 
     def newest(self, within_s: float, use: Callable[[Taken], Used]) -> Used | None:
-        """What `use` makes of the newest frame there is, or of the next one; None if none comes in time. Older
+        """What `use` makes of the newest frame, or of the next one; None if none comes in time. Older
         ones are skipped. `use` must not keep the data: the buffer goes back, and is unmapped at the end."""
         if not self._poll.poll(within_s * 1000):
             return None

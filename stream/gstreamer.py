@@ -165,7 +165,7 @@ def read_on(player: Player, first: Shot, shown: str) -> Shots:
 def gst() -> Any:
     """The library, started, or None. PyGObject warns when it is not told a version."""
     try:
-        # GStreamer brings libunwind for all to see, and a C++ exception that any module throws after that ends
+        # GStreamer brings libunwind for all to see: a C++ exception that any module throws after that ends
         # the program ("terminate called"): TFLite's of a bad model did. First come, first found.
         ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
         import gi
