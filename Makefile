@@ -26,9 +26,9 @@ test: check
 test-all: test
 	$(BIN)/python -m pytest -m "slow and not device" $(PYTEST)
 
-# On a machine with a camera, as root for systemd and for pulling the plug. DEVICE="--camera ..." says which.
+# On a machine with a camera, as root for systemd and for pulling the plug. DEVICE="--camera=/dev/video0" says which.
 test-device: $(VENV)/.dev
-	$(BIN)/python -m pytest -m device $(DEVICE) $(PYTEST)
+	$(BIN)/python -m pytest -m device tests/test_device_*.py $(DEVICE) $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

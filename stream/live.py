@@ -168,5 +168,6 @@ def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:
     else:
         width, height = source.size
         camera = f"{source.name} {width}x{height}" + (f" at {source.fps:g} fps" if source.fps else "")
+        camera += f" by {source.via}" if source.via else ""
         camera += f" ({source.note})" if source.note else ""
     return f"Labelcam: {url} | {camera} | {model.backend.facts()} | {model.name}"

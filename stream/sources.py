@@ -69,7 +69,10 @@ def open_source(name: str, wish: Wish) -> Source:
 
 
 def _opener(name: str) -> Opener:
-    from stream import cameras, gstreamer, v4l2  # which need the names of this file
+    from stream import cameras, gstreamer  # which need the names of this file
+
+    if name == "auto" or name.startswith("/dev/"):
+        from stream import v4l2  # a tenth of a second, which nobody else is to pay
 
     if name == "auto":
         return v4l2.open_auto

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from stream.devices import holders
 from tests.viewer import ROOT, Answer, ask
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(400)]
@@ -69,17 +70,6 @@ def said(after: str = "") -> str:
 
 def restarted_since(pid: str) -> bool:
     return show("MainPID") not in ("0", pid)
-
-
-def holders(camera: str) -> int:
-    """How many descriptors, of all processes, are the camera's."""
-    node, count = os.path.realpath(camera), 0
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            count += str(descriptor.readlink()) == node
-        except OSError:
-            continue
-    return count
 
 
 class Address:
@@ -252,7 +242,7 @@ def test_stopped_it_frees_port_and_camera_in_time(service: Address, camera_name:
     run("systemctl", "stop", UNIT)
     assert time.monotonic() - started_s < 9.0  # TimeoutStopSec=10 would kill it
     assert (show("Result"), show("ExecMainStatus")) == ("success", "0")
-    assert holders(camera_name) == 0
+    assert not holders(camera_name)
     assert not service.answers()
     with socket.create_server(("127.0.0.1", service.port)):
         pass  # the port is free
@@ -293,7 +283,7 @@ def test_on_demand_the_first_viewer_starts_it(
 ) -> None:
     script("install.sh", "--on-demand", "--venv", sys.prefix, NAME, *options)
     assert (show("ActiveState"), show("ActiveState", SOCKET)) == ("inactive", "active")
-    assert holders(camera_name) == 0
+    assert not holders(camera_name)
     answer = ask(("127.0.0.1", service.port), "/healthz", timeout_s=SLOW_S)
     assert answer.status == 200  # the request that woke it
     until(service.ready, "it streams")
