@@ -104,8 +104,8 @@ class Capture:
                 lasted_s = (time.monotonic_ns() - reader.started_ns) / 1e9
                 if found and lasted_s > self._patience.steady_s:
                     wait_s = self._patience.first_retry_s
-                self._stopping.wait(wait_s)
                 longest_s = self._patience.longest_relapse_s if found else self._patience.longest_retry_s
+                self._stopping.wait(min(wait_s, longest_s))
                 wait_s = min(2 * wait_s, longest_s)
         finally:
             self._owed_since_ns = None
