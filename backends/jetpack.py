@@ -147,7 +147,7 @@ def install_route(jetpack: JetPack | None, python: tuple[int, int] = sys.version
     """What to type to run models on this machine's GPU, in one line."""
     if jetpack is None:
         return (
-            "pip install tensorrt cuda-python, and give an ONNX file: --model FILE.onnx (off a Jetson,"
+            "pip install tensorrt cuda-python, where there is an NVIDIA GPU, for ONNX files (off a Jetson"
             " jetson-inference is only in its container 22.06, whose Python 3.8 is too old for Labelcam)"
         )
     theirs = PYTHONS.get(next(iter(numbers(jetpack.l4t)), 0), python)

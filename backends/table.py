@@ -26,6 +26,13 @@ MODES = {"tensorflow": ("graph", "function", "eager", "xla")}
 """The ways of a backend that has several."""
 
 
+RUNTIMES = {
+    "tflite": ("litert", "tflite_runtime", "tensorflow"),
+    "tensorrt": ("tensorrt", "jetson-inference"),
+}
+"""What `--runtime` may force, of a backend that has several."""
+
+
 def load_backend(name: str, model: ModelToRun) -> Backend:
     """Import the backend and load the model into it. Never another one than was asked for.
 
@@ -36,5 +43,8 @@ def load_backend(name: str, model: ModelToRun) -> Backend:
     modes = MODES.get(name, ())
     if model.mode is not None and model.mode not in modes:
         raise BackendUnavailable(f"{name} has no mode {model.mode} - known: {', '.join(modes) or 'none'}")
+    owner = next((owner for owner, names in RUNTIMES.items() if model.runtime in names), name)
+    if owner != name:
+        raise BackendUnavailable(f"{model.runtime} is a runtime of {owner} - add --backend {owner}")
     module, _, attribute = BACKENDS[name].partition(":")
     return cast(Backend, getattr(import_module(module), attribute)(model))

@@ -48,6 +48,8 @@ PROGRESS_S = 15.0
 INPUTS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 """By ONNX's number for a type of numbers."""
 
+SCORES = (1, 10)
+"""FLOAT and FLOAT16, of TensorProto.DataType."""
 OUTPUTS = {"FLOAT": "float32", "HALF": "float16"}
 """By TensorRT's name for one."""
 
@@ -314,6 +316,8 @@ def _picture(path: Path) -> Picture:
     ]
     kinds = [INPUTS.get(end.kind, "object") for end in inputs]
     image_shape(list(zip(turned, kinds, strict=True)))
+    if any(end.kind not in SCORES for end in outputs):
+        raise ModelError(f"{path.name} gives its scores as no float32 or float16 - export it so")
     scores = [_of_one_picture(end.shape) for end in outputs]
     if len(scores) != 1 or min(scores[0], default=0) > 0:  # else the engine tells, once it is built
         class_count(scores)

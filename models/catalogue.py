@@ -19,7 +19,7 @@ class ModelFile:
     size: int | None = None  # bytes; None: its publisher does not say
     digest: str | None = None  # "sha256:...", "md5:..." or "git:...", as published; None: by nobody
     url: str | None = None
-    made_by: str | None = None  # what to type, less the path
+    made_by: str | None = None  # the script that makes it, given the path
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ CATALOGUE: dict[str, ModelSpec] = {
                     "efficientnet_lite0.onnx",
                     18_539_708,
                     "sha256:00e9841fc85331900fa2539e412472046d8f7f295f11f55f5dbb589b5a685c08",
-                    made_by="python models/efficientnet_lite0_onnx/export.py",
+                    made_by="models/efficientnet_lite0_onnx/export.py",
                 ),
             },
             labels=IMAGENET_LABELS,

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -55,6 +56,11 @@ def place(file: ModelFile, models_dir: Path | None = None) -> Path:
     return (models_dir or DOWNLOADS_DIR) / file.name
 
 
+def make_command(script: str, path: Path) -> str:
+    """What makes the file, from any folder."""
+    return f"{sys.executable} {BUILT_IN_DIR.parent / script} {path}"
+
+
 def find(model: str, file: ModelFile, models_dir: Path | None = None) -> Path:
     """The path of a file that is there and whole: compared just now with its digest, if it has one."""
     return find_hashed(model, file, models_dir).path
@@ -68,7 +74,7 @@ def find_hashed(model: str, file: ModelFile, models_dir: Path | None = None) -> 
         return Found(path, check.sha256)
     what = f"{model}: {path} is {check.state} ({check.reason})"
     if file.made_by is not None:
-        raise ModelError(f"{what} - it is made here, type: {file.made_by} {path}")
+        raise ModelError(f"{what} - it is made here, type: {make_command(file.made_by, path)}")
     if file.url is None:
         raise ModelError(f"{what} - it is part of Labelcam, type: git checkout -- {path}")
     raise ModelError(f"{what} - type: {pull_command(model)}")

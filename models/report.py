@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from models.catalogue import CATALOGUE, LIBRARIES, ModelFile, ModelSpec, find_spec
 from models.errors import ModelError
-from models.files import State, place, pull, pull_command, verify
+from models.files import State, make_command, place, pull, pull_command, verify
 
 
 class ListRow(NamedTuple):
@@ -70,7 +70,7 @@ def pull_models(names: Iterable[str], models_dir: Path | None = None) -> Iterato
             path = place(file, models_dir)
             if file.made_by is not None:
                 if size_of(path) is None:
-                    yield f"{spec.name}: {file.name} is made here, type: {file.made_by} {path}"
+                    yield f"{spec.name}: {file.name} is made here, type: {make_command(file.made_by, path)}"
                 continue
             try:
                 fetched = pull(spec.name, file, models_dir)

@@ -67,6 +67,7 @@ class Capture:
     ) -> None:
         self.source = source  # None: there is none just now
         self.rate = Rate()
+        self.started_ns = time.monotonic_ns()
         self.broken = 0  # pictures that could not be used
         self.losses = 0
         self._frames, self._prepare, self._sink = frames, prepare, sink
@@ -81,6 +82,9 @@ class Capture:
         self._repeats_since_ns = 0
         self._slow_since_ns: int | None = None
         self._stuck: list[Reader] = []
+        self._logged = ""  # why it cannot be opened
+        self._delivering_s = 0.0  # from the opening to the newest picture
+        self._period_s = 0.0  # between two pictures: as promised, or longer
         self._told: dict[str, str] = {}  # what is the matter, as of the last tick
 
     @property
@@ -101,8 +105,7 @@ class Capture:
                 again = found.again or again if found else again
                 self._lost(lost, found)
                 self._give_up_if_stuck(lost)
-                lasted_s = (time.monotonic_ns() - reader.started_ns) / 1e9
-                if found and lasted_s > self._patience.steady_s:
+                if found and self._delivering_s > self._patience.steady_s:
                     wait_s = self._patience.first_retry_s
                 longest_s = self._patience.longest_relapse_s if found else self._patience.longest_retry_s
                 self._stopping.wait(min(wait_s, longest_s))
@@ -134,7 +137,10 @@ class Capture:
     def _read(self, reader: Reader, source: Source) -> None:
         self.source, self._owed_since_ns = source, time.monotonic_ns()
         self._sample, self._slow_since_ns = None, None
-        self._event("connect", f"{source.name} {source.note}".strip())
+        self._event("connect", described(source))
+        log.info("%s", described(source))
+        began_ns, self._delivering_s = time.monotonic_ns(), 0.0
+        period_s = self._period_s = 1 / source.fps if source.fps else 0.0
         put = self._frames.hand if self._prepare else self._frames.put
         for shot in self._paced(source):
             if reader.left_ns:
@@ -149,6 +155,9 @@ class Capture:
             self.rate.mark(arrived_ns)
             self._owed_since_ns = None  # a classifier that takes its time is not the camera's fault
             self._fault = self._broken_why = ""
+            delivering_s = (arrived_ns - began_ns) / 1e9
+            self._period_s = max(period_s, delivering_s - self._delivering_s)
+            self._delivering_s = delivering_s
             if source.live:
                 self._compare(shot.image, arrived_ns)
             prepared = self._prepare(shot.image) if self._prepare else None
@@ -199,7 +208,7 @@ class Capture:
                 return self._broken_text() or silence(silent_s)
         live = reader.source is None or reader.source.live
         if isinstance(reader.failure, SourceError) and live:
-            return str(reader.failure)
+            return None if self._stopping.is_set() else str(reader.failure)
         if reader.failure is not None:
             raise reader.failure
         if reader.source is None or not live or self._stopping.is_set():
@@ -215,13 +224,17 @@ class Capture:
         if not reader.source.live or self._owed_since_ns is None:
             return None
         silent_s = (now_ns - self._owed_since_ns) / 1e9
-        return silent_s if silent_s > max(self._patience.reopen_s, 6 * period_s(reader.source)) else None
+        return silent_s if silent_s > max(self._patience.reopen_s, 6 * self._period_s) else None
 
     def _lost(self, reason: str, found: Source | None) -> None:
         self._fault, self.source, self._owed_since_ns = reason, None, None
         self._told = {}
-        if found is None:
-            return  # it was not there, and it still is not
+        if found is None:  # it was not there, and it still is not
+            if reason != self._logged:
+                log.warning("%s - trying again", reason)
+            self._logged = reason
+            return
+        self._logged = ""
         self.losses += 1
         self._event("lost", reason)
         log.warning("%s - trying again", reason)
@@ -243,12 +256,12 @@ class Capture:
             return {}
         trouble = {}
         silent_s = (now_ns - owed_ns) / 1e9 if owed_ns is not None else 0.0
-        if silent_s > max(self._patience.stale_s, 3 * period_s(source)):
+        if silent_s > max(self._patience.stale_s, 3 * self._period_s):
             broken = self._broken_text()
             trouble["broken" if broken else "stall"] = broken or silence(silent_s)
         elif source.live and self._sample is not None:
             repeats_s = (now_ns - self._repeats_since_ns) / 1e9
-            if repeats_s > max(self._patience.repeat_s, 6 * period_s(source)):
+            if repeats_s > max(self._patience.repeat_s, 6 * self._period_s):
                 trouble["repeat"] = f"the same picture for {repeats_s:.0f} s"
             slow_ns = self._slow_since_ns
             if slow_ns is not None and (now_ns - slow_ns) / 1e9 > self._patience.repeat_s:
@@ -278,8 +291,12 @@ class Capture:
         self._sink({"rec": "event", "event": event, "detail": detail, "t_ns": now_ns, "t_utc": time.time()})
 
 
-def period_s(source: Source) -> float:
-    return 1 / source.fps if source.fps else 0.0
+def described(source: Source) -> str:
+    """In a line: what is read, and in which mode."""
+    width, height = source.size
+    rate = f" at {source.fps:g} fps" if source.fps else ""
+    via = f" by {source.via}" if source.via else ""
+    return f"{source.name} {width}x{height}{rate}{via}" + (f" ({source.note})" if source.note else "")
 
 
 def silence(silent_s: float) -> str:

@@ -6,25 +6,23 @@ import argparse
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from models.errors import ModelError
 from stream.loading import ModelWish
 from stream.outputs import check_outputs, write_whole
-from stream.process import EXPECTED, set_up_process
+from stream.process import EXPECTED, interrupt, on_signals, set_up_process
 from stream.service import take_service
-from stream.sources import KINDS, Wish
+from stream.sources import KINDS, SourceError, Wish, addresses_without_credentials, check_name
 from stream.version import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the process's exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's way to say Ctrl-C
     service = take_service(os.environ)
     failed = "<3>labelcam" if service.journal else "labelcam"  # 3: the journal's level for an error
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -39,29 +37,37 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it prints, too; this one is read when it starts
     set_up_process(options.verbosity, service.journal)
     command: Callable[[argparse.Namespace], int] = options.command
+    if command is not run_live:  # which has a better way
+        on_signals(interrupt)
     try:
         return command(options)
     except EXPECTED as error:
         print(f"{failed}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 0 if command is run_live else 130  # a camera has no end of its own; what was cut short has
+        return 130
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """What was mistyped may hold a camera's password, and may go to a journal."""
+        super().error(addresses_without_credentials(message))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="run.py",
         description="Labelcam: a live camera, classified, in a browser. @FILE is the options in FILE.",
         add_help=False,
     )
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("-h", "--help", action="help", help="show this and exit")
     common.add_argument("--version", action="version", version=f"labelcam {__version__}")
     common.add_argument(
         "--verbose", dest="verbosity", action="store_const", const=logging.DEBUG, default=logging.WARNING
     )
     common.add_argument("--models-dir", type=Path, metavar="DIR", help="where pulled models lie")
-    model, models = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
+    model, models = Parser(add_help=False), Parser(add_help=False)
     add_model_options(model)
     add_model_options(models, several=True)
 
@@ -118,6 +124,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         getattr(options, "top_k", 5) < 5 or getattr(options, "threshold", 0)
     ):
         bench.error("--labels-csv counts the first five answers: leave --top-k and --threshold as they are")
+    if getattr(options, "wait_for_camera", False):  # for ever, if it can never come
+        try:
+            check_name(options.source)
+        except SourceError as error:
+            live.error(f"--source: {error}")
     return options
 
 
@@ -276,7 +287,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 def add_models_commands(parser: argparse.ArgumentParser) -> None:
     # Before or after the action's name; without a default here, which would replace what was given before it.
-    place = argparse.ArgumentParser(add_help=False)
+    place = Parser(add_help=False)
     place.add_argument("--models-dir", type=Path, metavar="DIR", default=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="action", metavar="list|pull|verify")
     commands.add_parser("list", parents=[place], help="the catalogue, and what is here (the default)")

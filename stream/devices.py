@@ -108,6 +108,10 @@ def look_at(path: str) -> Camera | None:
                 modes=tuple(modes(fd)),
                 controls=tuple(controls(fd)),
             )
+    except (
+        ZeroDivisionError
+    ):  # linuxpy's, of a driver that says "no time at all" for the interval of its frames
+        return Camera(path, name, by_id=link, fault="its driver tells no frame rates")
     except OSError as error:
         if error.errno in (errno.ENOTTY, errno.EINVAL) or sysfs(path, "index") not in ("", "0"):
             return None  # no V4L2 at all, or the second node of a webcam, which has no pictures
@@ -146,7 +150,8 @@ def modes(fd: int) -> Iterator[Mode]:
     for format in formats(fd):
         for size in sizes(fd, code_of(format)):
             intervals = v4l2.iter_read_frame_intervals(fd, code_of(format), *size)
-            rates = {round(float(interval.max_fps), 2) for interval in intervals} - {0.0}
+            # Where a camera takes any interval, linuxpy's names for the ends are the wrong way round.
+            rates = {round(float(max(one.min_fps, one.max_fps)), 2) for one in intervals} - {0.0}
             yield Mode(format, size, tuple(sorted(rates, reverse=True)))
 
 
@@ -188,6 +193,9 @@ def same_device(path: str) -> list[str]:
 
 
 def stable_link(path: str) -> str | None:
+    """None if there is none. One that was asked for stays: cameras without serial numbers share a by-id."""
+    if path.startswith(STABLE):
+        return path
     for folder in map(Path, STABLE):
         with suppress(OSError):
             for link in sorted(folder.iterdir()):
@@ -268,7 +276,7 @@ def settings(path: str, there: list[Control], name: str, text: str) -> list[tupl
     value_id, automatic_id, manual = BY_HAND.get(name, (0, 0, 0))
     control, automatic = by_id.get(value_id) or by_name.get(name), by_id.get(automatic_id)
     if text == "auto" and automatic:
-        return [(automatic, on_value(automatic, manual))]
+        return [(automatic, on_value(path, automatic, manual))]
     if control is None:
         names = [friendly for friendly, (id, _, _) in BY_HAND.items() if id in by_id]
         known = ", ".join(sorted({*names, *by_name})) or "none"
@@ -277,9 +285,12 @@ def settings(path: str, there: list[Control], name: str, text: str) -> list[tupl
     return [(automatic, manual), wanted] if automatic else [wanted]
 
 
-def on_value(automatic: Control, manual: int) -> int:
+def on_value(path: str, automatic: Control, manual: int) -> int:
     """An exposure's automatic is a menu of several, of which a camera has some."""
-    return next(value for value in (automatic.default, *automatic.menu, automatic.maximum) if value != manual)
+    for value in (automatic.default, *automatic.menu, automatic.maximum):
+        if value != manual:
+            return value
+    raise SourceError(f"{path} has no automatic for that - {described(automatic)}")
 
 
 def number(path: str, name: str, text: str, control: Control) -> int:

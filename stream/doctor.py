@@ -10,13 +10,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from backends.base import BackendUnavailable
-from backends.jetpack import read_jetpack
+from backends.jetpack import install_route, read_jetpack
 from backends.table import BACKENDS
+from backends.tensorrt import MODULES
 from models.catalogue import BUILT_IN
 from models.errors import ModelError
 from stream.devices import Camera, cameras
@@ -53,7 +55,7 @@ def examine(port: int, models_dir: Path | None) -> Iterator[Finding]:
     """One finding after the other, as they are made: loading a backend takes seconds."""
     yield from examine_python()
     yield from examine_packages()
-    yield from (examine_backend(name, models_dir) for name in BACKENDS)
+    yield from examine_backends(models_dir)
     yield from examine_cameras()
     yield from examine_gstreamer()
     yield from examine_machine(models_dir)
@@ -99,6 +101,19 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def examine_backends(models_dir: Path | None) -> Iterator[Finding]:
+    for name in BACKENDS:
+        if name != "tensorrt":
+            yield examine_backend(name, models_dir)
+    here = [runtime for runtime, modules in MODULES.items() if any(map(find_spec, modules))]
+    if not here:
+        cure = install_route(read_jetpack())
+        yield Finding("backends", "tensorrt", "absent", f"without {' or '.join(MODULES)}", cure)
+        return
+    yield Finding("backends", "tensorrt, by", "works", ", ".join(here))
+    yield examine_backend("tensorrt", models_dir)
 
 
 def examine_backend(name: str, models_dir: Path | None) -> Finding:

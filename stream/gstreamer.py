@@ -9,6 +9,7 @@ import subprocess
 import time
 from dataclasses import dataclass, replace
 from functools import cache
+from threading import Event
 from typing import Any, Protocol
 
 import cv2
@@ -100,7 +101,7 @@ def open_custom(name: str, wish: Wish) -> Source:
 def opened(text: str, wish: Wish, shown: str, kind: str, failure: str, advice: str) -> Source:
     """Play it until the first picture, which is the proof that it works."""
     try:
-        player = play(text)
+        player = play(text, wish.ending)
         first = first_shot(player)
     except Fault as fault:
         known = fault if " - " in str(fault) else f"{fault} - {advice}"
@@ -119,8 +120,8 @@ def opened(text: str, wish: Wish, shown: str, kind: str, failure: str, advice: s
     )
 
 
-def play(text: str) -> Player:
-    return Appsink(text) if gst() else OpenCVPlayer(text)
+def play(text: str, ending: Event) -> Player:
+    return Appsink(text, ending) if gst() else OpenCVPlayer(text)
 
 
 def first_shot(player: Player) -> Shot:
@@ -187,13 +188,14 @@ class Appsink:
 
     via = "GStreamer"
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, ending: Event) -> None:
         Gst = gst()  # noqa: N806
         try:
             # Without the flag half a pipeline comes with the error, and PyGObject never frees it.
             self._pipeline = Gst.parse_launch_full(text, None, Gst.ParseFlags.FATAL_ERRORS)
         except gst_error() as error:
             raise Fault(parse_fault(error.message)) from None
+        self._ending = ending
         self._sink = appsink_of(self._pipeline)
         self._bus = self._pipeline.get_bus()
         self.fps: float | None = None
@@ -215,6 +217,8 @@ class Appsink:
                 return self._shot(sample)
             if ended:
                 return None
+            if self._ending.is_set():
+                raise Fault("is not waited for any longer")
             if time.monotonic() > until_s:
                 raise Fault(f"has delivered nothing for {within_s:.0f} s")
 
@@ -285,7 +289,8 @@ def said(message: Any) -> str:
     error, debug = message.parse_error()
     detail = (debug or "").partition("\n")[2]
     words = detail if error.message in detail else f"{error.message} {detail}"
-    return " ".join(f"{message.src.get_name()}: {words}".split())
+    name = message.src.get_name().rstrip("0123456789")  # the same at the next attempt
+    return " ".join(f"{name}: {words}".split())
 
 
 def unpadded(content: bytes, width: int, height: int) -> Image | Broken:

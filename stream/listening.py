@@ -44,7 +44,10 @@ def inherited(service: Service) -> socket.socket:
     """The socket that the service manager listens on and has left to us. Raises ListenError."""
     if service.sockets != 1:
         raise ListenError(f"there are {service.sockets} sockets - give the socket unit one ListenStream=")
-    listening = socket.socket(fileno=FIRST_DESCRIPTOR)
+    try:
+        listening = socket.socket(fileno=FIRST_DESCRIPTOR)
+    except OSError as error:
+        raise ListenError(f"what the service manager left to us is no socket: {error.strerror}") from error
     listening.set_inheritable(False)
     internet = listening.family in (socket.AF_INET, socket.AF_INET6)
     if not internet or not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -8,26 +8,29 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 from urllib.parse import quote
 
 from stream.broadcast import Broadcast
-from stream.capture import Capture
+from stream.capture import Capture, described
 from stream.hub import Hub
 from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, Sink, run_record
-from stream.pipeline import Pipeline, Policy
+from stream.pipeline import SLICE_S, Pipeline, Policy
+from stream.process import on_signals
 from stream.server import Server, ServerOptions, create_app
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
 from stream.state import Status
 
-END_S = 1.0
-"""How long loops and responses may take to end before they are left behind. The log takes less than that."""
+END_S, FREE_S = 1.0, 0.5
+"""How long loops and responses may take to end before they are left behind, and how much longer a driver may
+take to free its camera. The log takes less than that."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class LiveWish:
 
 
 def live(wish: LiveWish) -> None:
-    """Run until the source ends, the time is over, or KeyboardInterrupt, which leaves as it came."""
+    """Run until the source ends, the time is over, or a signal says so."""
     with ExitStack() as opened:
         listening = opened.enter_context(
             inherited(wish.service) if wish.service.sockets else listen(wish.host, wish.port)
@@ -58,7 +61,11 @@ def live(wish: LiveWish) -> None:
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
         model = load_model(wish.model)
         opened.callback(model.backend.close)
-        source = open_first(wish)
+        asked = Event()
+        on_signals(asked.set)  # until now there was nothing to take down, and a signal was the end
+        source = open_first(wish, asked)
+        if asked.is_set():
+            return
         sink = opened.enter_context(log_file(wish, model, source))
         hub = Hub(always=wish.encode_always)
         supervisor = Supervisor(wish.service)
@@ -76,7 +83,7 @@ def live(wish: LiveWish) -> None:
         options = ServerOptions(token, wish.max_streams)
         status = Status(pipeline, broadcast, model)
         server = Server(create_app(hub, broadcast, status, options), listening)
-        opened.callback(shut_down, pipeline, broadcast, server)
+        opened.callback(shut_down, pipeline, broadcast, server, wish.camera.ending)
         opened.callback(supervisor.stopping)
         pipeline.start()
         broadcast.start()
@@ -84,7 +91,7 @@ def live(wish: LiveWish) -> None:
         url = address(listening, None if wish.token else token)  # whoever gave one knows it
         print(greeting(url, source, wish.source, model), flush=True)
         supervisor.ready(address(listening, None))
-        pipeline.join(wish.duration_s or math.inf)
+        pipeline.join(wish.duration_s or math.inf, unless=asked)
 
 
 def beat(supervisor: Supervisor, capture: Capture) -> None:
@@ -93,18 +100,21 @@ def beat(supervisor: Supervisor, capture: Capture) -> None:
     supervisor.beat(capture.count, capture.fault(), resting)
 
 
-def shut_down(pipeline: Pipeline, broadcast: Broadcast, server: Server) -> None:
+def shut_down(pipeline: Pipeline, broadcast: Broadcast, server: Server, ending: Event) -> None:
     """End the loops, the streams, the server, in END_S all together. Raises what ended a loop early."""
     until_s = time.monotonic() + END_S
     pipeline.stop()
+    ending.set()  # not before: a camera that is not waited for is no lost one now
     broadcast.close(until_s)
     server.close(until_s)
-    pipeline.join(max(0.0, until_s - time.monotonic()))
+    pipeline.join(max(0.0, until_s + FREE_S - time.monotonic()))
 
 
-def open_first(wish: LiveWish) -> Source | None:
-    """The source; None if it may come later. Raises SourceError, and KeyboardInterrupt at once: a driver may
-    block for seconds, but in a thread that can be left behind."""
+def open_first(wish: LiveWish, asked: Event) -> Source | None:
+    """The source; None if it may come later, or is `asked` to come no more. Raises SourceError.
+
+    A driver may block for seconds, but in a thread that can be left behind.
+    """
     if wish.wait_for_camera:
         return None
     opened: Future[Source] = Future()
@@ -116,6 +126,12 @@ def open_first(wish: LiveWish) -> Source | None:
             opened.set_exception(error)
 
     threading.Thread(target=work, name="open", daemon=True).start()
+    while not wait([opened], SLICE_S).done:
+        if asked.is_set():
+            wish.camera.ending.set()
+            if wait([opened], END_S).done and opened.exception() is None:
+                opened.result().shots.close()  # Argus keeps what is not given back
+            return None
     return opened.result()
 
 
@@ -124,7 +140,8 @@ def open_again(name: str, wish: LiveWish) -> Source:
     source = open_source(name, wish.camera)
     if wish.wait_for_camera and name == "auto" and source.kind == "demo":
         source.shots.close()
-        raise SourceError("no camera opens yet - plug one in")
+        _, _, why = source.note.partition(": ")  # of one that is there
+        raise SourceError(why or "no camera opens yet - plug one in")
     return source
 
 
@@ -163,11 +180,6 @@ def address(listening: socket.socket, token: str | None) -> str:
 
 def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:
     """The one line: where to look, which source, backend, runtime, model."""
-    if source is None:
-        camera = f"{without_credentials(asked)} as soon as it is there"
-    else:
-        width, height = source.size
-        camera = f"{source.name} {width}x{height}" + (f" at {source.fps:g} fps" if source.fps else "")
-        camera += f" by {source.via}" if source.via else ""
-        camera += f" ({source.note})" if source.note else ""
+    later = f"{without_credentials(asked)} as soon as it is there"
+    camera = described(source) if source else later
     return f"Labelcam: {url} | {camera} | {model.backend.facts()} | {model.name}"

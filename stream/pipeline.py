@@ -20,7 +20,7 @@ from stream.log import Sink
 from stream.render import Render, Show
 from stream.sources import Source
 
-SLICE_S = 0.2
+SLICE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Pipeline:
         self.render = Render(
             show, policy.quality, runtime, self.capture, self.classify, frames, self.answers, hub, sink, beat
         )
+        loops = {"capture": self.capture.run, "classify": self.classify.run, "render": self.render.run}
+        self._ended = [threading.Event() for _ in loops]
         self._threads = [
-            threading.Thread(
-                target=self._guard, args=(loop.run,), name=type(loop).__name__.lower(), daemon=True
-            )
-            for loop in (self.capture, self.classify, self.render)
+            threading.Thread(target=self._guard, args=(loop, ended), name=name, daemon=True)
+            for (name, loop), ended in zip(loops.items(), self._ended, strict=True)
         ]
         self._failure: BaseException | None = None
 
@@ -90,22 +90,27 @@ class Pipeline:
         for slot in self._slots:
             slot.close()
 
-    def join(self, timeout_s: float = math.inf) -> None:
-        """Wait until the loops have ended, and raise what ended one of them early."""
+    def join(self, timeout_s: float = math.inf, unless: threading.Event | None = None) -> None:
+        """Wait until the loops have ended, or `unless` is set, and raise what ended one of them early."""
         until_s = time.monotonic() + timeout_s
-        for thread in self._threads:
-            # In slices: a signal that the kernel gives to another thread is seen when this one wakes up.
-            while thread.is_alive() and (left_s := until_s - time.monotonic()) > 0:
-                thread.join(min(SLICE_S, left_s))
+        for ended in self._ended:
+            # Not Thread.join: before Python 3.13 one that a signal interrupts takes the thread for ended. And
+            # in slices: a signal that the kernel gives to another thread is seen when this one wakes up.
+            while not ended.is_set() and (left_s := until_s - time.monotonic()) > 0:
+                if unless is not None and unless.is_set():
+                    return
+                (unless or ended).wait(min(SLICE_S, left_s))  # a signal is to be heard at once
         if self._failure is not None:
             raise self._failure
 
     @property
     def alive(self) -> bool:
         """All three loops are running."""
-        return all(thread.is_alive() for thread in self._threads)
+        return all(thread.ident for thread in self._threads) and not any(
+            ended.is_set() for ended in self._ended
+        )
 
-    def _guard(self, loop: Callable[[], None]) -> None:
+    def _guard(self, loop: Callable[[], None], ended: threading.Event) -> None:
         """The broad catch of the loops: an error in a loop ends the others, and `join` passes it on."""
         try:
             loop()
@@ -114,3 +119,4 @@ class Pipeline:
             self.stop()
         finally:
             self._stopping.set()  # none of the three is of use without the others
+            ended.set()

@@ -101,7 +101,8 @@ class Render:
     def _publish_no_signal(self, frame: Frame | None, fault: str) -> None:
         source = self._capture.source
         size = size_of(frame.image) if frame else source.size if source else (640, 480)
-        since_s = (time.monotonic_ns() - frame.arrived_ns) / 1e9 if frame else 0.0
+        since_ns = frame.arrived_ns if frame else self._capture.started_ns
+        since_s = (time.monotonic_ns() - since_ns) / 1e9
         jpeg = encode(paint_no_signal(size, fault, since_s), self._quality)
         now_s = time.time()
         self._hub.publish(Picture(None, None, jpeg, now_s, multipart(jpeg, now_s)))

@@ -40,12 +40,15 @@ def take_service(environment: MutableMapping[str, str]) -> Service:
     environment.pop("LISTEN_FDNAMES", None)
     own = str(os.getpid())
     watched = watchdog_us.isdecimal() and watchdog_pid in ("", own)
-    errors = os.fstat(2)
+    try:
+        errors = os.fstat(2)
+    except OSError:  # started with 2>&-
+        journal = ""
     return Service(
         notify,
         int(watchdog_us) / 1e6 if watched else None,
         int(sockets) if sockets.isdecimal() and sockets_pid == own else 0,
-        journal == f"{errors.st_dev}:{errors.st_ino}",
+        bool(journal) and journal == f"{errors.st_dev}:{errors.st_ino}",
     )
 
 
@@ -59,6 +62,7 @@ class Supervisor:
         self._next_s = 0.0
         self._frames = 0
         self._status = ""
+        self._fault = ""
 
     def ready(self, status: str) -> None:
         self._status = status
@@ -71,12 +75,15 @@ class Supervisor:
         """To be called by the loop that paints, all the time: feeds the watchdog while there is something to
         show. That is new frames since the last time, a known reason why there are none, or a source that may
         rest for long."""
+        if (fault or "") != self._fault:
+            self._fault = fault or ""
+            self._say(f"STATUS={fault or self._status}")
         if self._interval_s is None or time.monotonic() < self._next_s:
             return
         if frames == self._frames and fault is None and not resting:
             return
         self._frames, self._next_s = frames, time.monotonic() + self._interval_s
-        self._say("WATCHDOG=1", f"STATUS={fault or self._status}")
+        self._say("WATCHDOG=1")
 
     def _say(self, *lines: str) -> None:
         if not self._address:

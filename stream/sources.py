@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream.frames import Broken, Shot
@@ -22,6 +23,8 @@ class Wish:
 
     size: tuple[int, int] | None = None  # (width, height)
     fps: float | None = None
+    ending: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set when the program ends: who waits for a driver stops waiting, and frees the camera."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,24 @@ KINDS = {
 def open_source(name: str, wish: Wish) -> Source:
     """Open what `name` stands for. Raises SourceError."""
     return _opener(name)(name, wish)
+
+
+def check_name(name: str) -> None:
+    """Refuse what can never be opened, whatever is plugged in. Raises SourceError."""
+    from stream import pipelines
+
+    _opener(name)
+    scheme = name.partition(":")[0].lower()
+    if scheme == "csi":
+        pipelines.csi(name, Wish())
+    elif scheme == "gst":
+        pipelines.custom(name)
+    elif scheme.startswith("rtsp"):
+        pipelines.rtsp(name, ())
+    elif "via=gst" in name:
+        pipelines.v4l2(name, Wish(), ())
+    else:
+        split_options(name)
 
 
 def _opener(name: str) -> Opener:
@@ -118,9 +139,13 @@ def split_options(name: str) -> tuple[str, dict[str, str]]:
     return bare, options
 
 
-ADDRESS = re.compile(r'(?<=")\w+://(?:[^"\\]|\\.)*|\w+://[^\s"]+')
+ADDRESS = re.compile(
+    r"""(?<=")\w+:\\?/\\?/(?:[^"\\]|\\.)* | (?<=')\w+:\\?/\\?/(?:[^'\\]|\\.)* | \w+:\\?/\\?/[^\s"']+""", re.X
+)
 SECRET = re.compile(
-    r'\b([\w-]*(?:user-id|-pw|pass|passw\w*|passphrase|secret|token)\s*=\s*)("(?:[^"\\]|\\.)*"|\S+)'
+    r"""\b([\w-]*(?:user-id|-pw|pass|passw\w*|passphrase|secret|token|authorization)\s*[=:]\s*)
+    ( (?: "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | \\. | [^\s"'\\] )+ )""",
+    re.X | re.I,
 )
 """Of a pipeline's text: `user-pw=...` is how rtspsrc is told a password."""
 
@@ -140,5 +165,5 @@ def without_credentials(name: str) -> str:
 
 def addresses_without_credentials(text: str) -> str:
     """A pipeline, or what an element says, with each address in it as it may be shown."""
-    text = ADDRESS.sub(lambda found: without_credentials(found[0]), text)
+    text = ADDRESS.sub(lambda found: without_credentials(found[0].replace("\\/", "/")), text)
     return SECRET.sub(r"\1...", text)

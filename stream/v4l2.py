@@ -6,6 +6,7 @@ import errno
 import grp
 import os
 import pwd
+import re
 import stat
 import time
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,8 @@ RAW = {
 }
 """What can be read, best first: bytes in a pixel, and how OpenCV makes BGR of it. A JPEG comes before all of
 them, for above 640x480 a raw picture does not fit through USB 2 at 30 fps."""
+BAYER = re.compile("(RG|BG|GR|GB|BA|pR|pB|pG|pg)")
+"""How the formats of a sensor begin whose pictures nobody has processed yet."""
 OTHER_NAMES = {"MJPEG": "MJPG", "JPG": "MJPG", "YUY2": "YUYV", "I420": "YU12", "GRAY": "GREY", "RGB": "RGB3"}
 
 
@@ -70,6 +73,8 @@ def open_auto(_: str, wish: Wish) -> Source:
 def open_camera(name: str, wish: Wish) -> Source:
     """`/dev/video0?format=yuyv&exposure=100`: all but the format is a control of the camera's."""
     path, options = split_options(name)
+    if options.get("via", "v4l2") != "v4l2":
+        raise SourceError(f"nothing that is called {options['via']} reads {path} - known: v4l2, gst")
     controls = {key: value for key, value in options.items() if key not in ("format", "via")}
     try:
         driver = Driver(path)
@@ -128,6 +133,8 @@ def chosen_format(path: str, offered: Sequence[str], form: str) -> str:
         readable = [known for known in readable if known == wanted]
     if readable:
         return readable[0]
+    if offered and all(BAYER.match(format) for format in offered):
+        raise SourceError(f"{path} is a bare sensor, with no colours yet - on a Jetson: --source csi:0")
     if not form or wanted in offered or wanted == "RAW":
         raise SourceError(
             f"{path} delivers {', '.join(offered) or 'no format'}, of which none is read here"
@@ -242,7 +249,10 @@ def held(path: str) -> str:
 
 def permission(path: str) -> str:
     """What gives it: a group, as a rule `video`."""
-    node = Path(path).stat()
+    try:
+        node = Path(path).stat()
+    except OSError:  # gone meanwhile
+        return cameras_here()
     if not node.st_mode & stat.S_IRGRP:
         return f"its group has none either: sudo chmod g+rw {path}"
     try:

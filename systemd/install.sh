@@ -21,8 +21,8 @@ kind=service other=socket venv='' root=''
 while [ $# -gt 0 ]; do
     case $1 in
         --on-demand) kind=socket other=service ;;
-        --venv) venv=${2:?which folder} && shift ;;
-        --root) root=$(cd "${2:?which folder}" && pwd) && shift ;;
+        --venv) venv=${2:?--venv needs a folder} && shift ;;
+        --root) root=$(cd "${2:?--root needs a folder}" 2>/dev/null && pwd) || fail "there is no folder $2" && shift ;;
         -*) fail "no option is called $1 - those of run.py come after the name" ;;
         *) break ;;
     esac
@@ -69,29 +69,41 @@ cd "$app"
 .venv/bin/python -m compileall -q run.py stream backends models || fail "cannot compile what is in $app"
 
 # An option and its value on a line, quoted as for a shell.
+words() {
+    for word in "$@"; do
+        case $word in
+            -*) printf '\n' ;;
+            *) printf ' ' ;;
+        esac
+        case $word in
+            '' | *[!A-Za-z0-9_./:@%,+=-]*) printf "'%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")" ;;
+            *) printf %s "$word" ;;
+        esac
+    done
+    echo
+}
+
 new=''
 if [ ! -e "$args" ]; then
     new=$args.new
     trap 'rm -f "$new"' EXIT
     (umask 077 && : >"$new") # it may hold passwords
     {
-        printf '# The options of labelcam@%s. After a change: systemctl restart labelcam@%s' "$name" "$name"
-        for word in "$@"; do
-            case $word in
-                -*) printf '\n%s' "$word" ;;
-                '' | *[!A-Za-z0-9_./:@%,+=-]*) printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")" ;;
-                *) printf ' %s' "$word" ;;
-            esac
-        done
-        echo
+        echo "# The options of labelcam@$name. After a change: systemctl restart labelcam@$name"
+        words "$@"
     } >"$new"
+elif words "$@" | grep -vxFqf "$args"; then # some of them are not in it
+    echo "install.sh: $args is there and stays as it is - edit it, and run this again without options" >&2
 fi
 
 answer=$(.venv/bin/python - "@${new:-$args}" <<'EOF'
 import socket, sys
 from stream.cli import parse
 
-options = parse(["live", *sys.argv[1:]])
+try:
+    options = parse(["live", "--wait-for-camera", *sys.argv[1:]])
+except SystemExit as end:  # 0: of --help
+    sys.exit(end.code or "give options that start something")
 try:
     host, port = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0][4][:2]
 except OSError as error:

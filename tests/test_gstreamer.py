@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import subprocess
 import sys
 import time
@@ -405,4 +406,46 @@ try:
     load_backend("tflite", ModelToRun(Path(sys.argv[1])))
 except ModelError:
     print("refused")
+"""
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        "videotestsrc is-live=true",
+        "videotestsrc is-live=true ! videorate ! video/x-raw,framerate=1/60",
+        "videotestsrc is-live=true ! valve drop=true",
+    ],
+    ids=["playing", "between two pictures", "before the first"],
+)
+@pytest.mark.parametrize("more", [[], ["--wait-for-camera"]], ids=["", "waited for"])
+def test_a_signal_frees_the_camera_before_the_end(pipeline: str, more: list[str]) -> None:
+    """Argus keeps a camera that is not given back, until somebody restarts it."""
+    command = [sys.executable, "-c", FREED, "--source", f"gst:{pipeline}", "--port", "0", *more]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    while "playing" not in run.stdout.readline():
+        assert run.poll() is None, run.communicate()
+    time.sleep(0.5)
+    run.send_signal(signal.SIGTERM)
+    out, errors = run.communicate(timeout=30)
+    assert (run.returncode, errors) == (0, "")
+    assert "freed" in out
+
+
+FREED = """
+import os, sys
+import run
+from stream import gstreamer
+from stream.cli import main
+
+def told(method, word):
+    def both(self, *arguments):
+        method(self, *arguments)
+        print(word, flush=True)
+    return both
+
+gstreamer.Appsink.__init__ = told(gstreamer.Appsink.__init__, "playing")
+gstreamer.Appsink.close = told(gstreamer.Appsink.close, "freed")
+os._exit(main(sys.argv[1:]))
 """

@@ -180,8 +180,34 @@ def test_what_is_installed_runs(root: Path) -> None:
 def test_installing_twice_is_installing_once(root: Path) -> None:
     install(root, "front", "--port", "8001")
     once = tree(root)
-    install(root, "front", "--port", "8002")  # the first are kept: they are the user's by now
+    install(root, "front", "--port", "8001")
     assert tree(root) == once
+
+
+def test_other_options_the_second_time_are_not_taken_and_that_is_said(root: Path) -> None:
+    install(root, "front", "--port", "8001", "--source", "demo:")
+    once = tree(root)
+    done = script("install.sh", "--root", root, "--venv", VENV, "front", "--port", "8002")
+    assert done.returncode == 0
+    assert "front.args is there and stays as it is - edit it" in done.stderr
+    assert tree(root) == once
+
+
+@pytest.mark.parametrize("options", [["/dev/video0"], ["doctor"], ["--version"], ["--source", "csi:x"]])
+def test_options_that_start_no_camera_install_nothing(root: Path, options: list[str]) -> None:
+    done = script("install.sh", "--root", root, "--venv", VENV, "front", *options)
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-1] == "install.sh: these options of front do not work - see the line above"
+    )
+    assert not (root / "etc/systemd/system/labelcam@.service").exists()
+    assert not (root / "etc/labelcam/front.args").exists()
+
+
+def test_an_option_and_its_value_in_one_word_stay_together(root: Path) -> None:
+    given = ["--source=gst:videotestsrc is-live=true ! identity", "--token=a#b"]
+    install(root, "front", *given)
+    assert shlex.split((root / "etc/labelcam/front.args").read_text(), comments=True) == given
 
 
 def test_the_options_are_kept_word_for_word_and_from_others(root: Path) -> None:

@@ -187,9 +187,8 @@ def with_jetson_inference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_runtime_is_refused_and_the_known_ones_named(file: Path, world: World) -> None:
-    assert (
-        refusal(file, runtime="litert") == "no runtime is called litert - known: tensorrt, jetson-inference"
-    )
+    assert refusal(file, runtime="trt") == "no runtime is called trt - known: tensorrt, jetson-inference"
+    assert refusal(file, runtime="litert") == "litert is a runtime of tflite - add --backend tflite"
 
 
 def test_a_runtime_asked_for_is_never_replaced(
@@ -569,7 +568,7 @@ def test_the_built_in_model_says_how_its_file_is_made(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         load_model(ModelWish(BUILT_IN, backend="tensorrt", models_dir=tmp_path))
     path = tmp_path / "efficientnet_lite0.onnx"
-    assert str(caught.value).endswith(f"type: python models/efficientnet_lite0_onnx/export.py {path}")
+    assert str(caught.value).endswith(f"/models/efficientnet_lite0_onnx/export.py {path}")
 
 
 def test_the_built_in_model_is_written_to_the_byte_and_names_what_is_in_a_picture(
@@ -578,8 +577,8 @@ def test_the_built_in_model_is_written_to_the_byte_and_names_what_is_in_a_pictur
     pytest.importorskip("onnx", reason="pip install -r requirements-dev.txt")
     pytest.importorskip("h5py", reason="pip install -r models/efficientnet_lite0_onnx/requirements.txt")
     spec = find_spec(BUILT_IN)
-    _, *command = str(spec.files["tensorrt"].made_by).split()
-    subprocess.run([sys.executable, *command, tmp_path / "efficientnet_lite0.onnx"], cwd=ROOT, check=True)
+    script = str(spec.files["tensorrt"].made_by)
+    subprocess.run([sys.executable, script, tmp_path / "efficientnet_lite0.onnx"], cwd=ROOT, check=True)
     backend = load(find(BUILT_IN, spec.files["tensorrt"], tmp_path), recipe=spec.recipe)
     scores = backend.infer(backend.prepare(as_image(cv2.imread(str(shared / "images" / "pizza.jpg")))))
     assert scores.argmax() == 963

@@ -236,7 +236,7 @@ def test_the_format_is_the_one_asked_for_or_the_best(offered: list[str], form: s
     [
         (["MJPG", "YUYV"], "nv12", "/dev/video0 has no format nv12 - it has MJPG, YUYV"),
         (["H264"], "h264", "delivers H264, of which none is read here - try /dev/video0?via=gst"),
-        (["RG10"], "", "delivers RG10, of which none is read here"),
+        (["RG10"], "", "is a bare sensor"),
         ([], "", "delivers no format"),
         (["MJPG"], "raw", "delivers MJPG, of which none is"),
     ],

@@ -60,8 +60,11 @@ def main() -> None:
     digest = hashlib.sha256(content).hexdigest()
     if f"sha256:{digest}" != FILES["tensorrt"].digest:
         raise SystemExit(f"this is another file than the known one, sha256 {digest} - type: {INSTALL}")
-    options.file.parent.mkdir(parents=True, exist_ok=True)
-    options.file.write_bytes(content)
+    try:
+        options.file.parent.mkdir(exist_ok=True)  # models/downloads, the first time
+        options.file.write_bytes(content)
+    except OSError as error:
+        raise SystemExit(f"cannot write {options.file}: {error.strerror} - name another file") from None
     print(f"{options.file}: {len(content)} bytes, sha256 {digest}")
 
 
