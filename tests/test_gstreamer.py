@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from models.recipe import Image
 from stream import demo, gstreamer, pipelines
 from stream.frames import Broken
 from stream.sources import SourceError, Wish
@@ -45,7 +46,7 @@ def _without_pygobject(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     gstreamer.elements.cache_clear()
 
 
-def is_red(image: np.ndarray) -> bool:
+def is_red(image: Image) -> bool:
     """BGR, and a codec may be off by a little."""
     return bool((np.abs(image.astype(int) - (0, 0, 255)) < 25).all())
 
