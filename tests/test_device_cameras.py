@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream import v4l2
@@ -306,13 +307,16 @@ def test_damaged_pictures_are_broken_or_missing_and_never_a_picture(
         shots(source, 3)
         camera_control("corrupt 30")
         until_s = time.monotonic() + 5
-        items = []
+        items, came_s = [], [time.monotonic()]
         for item in source.shots:
             items.append(item)
+            if isinstance(item, Shot):
+                came_s.append(time.monotonic())
             if time.monotonic() > until_s:
                 break
     broken = [item for item in items if isinstance(item, Broken)]
     assert all("\n" not in item.reason for item in broken)
+    assert broken or max(np.diff(came_s)) > 0.5, "thirty pictures do not come, or are told"
     assert isinstance(items[-1], Shot), "and then it goes on"
     assert capfd.readouterr().err == ""
 

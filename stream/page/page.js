@@ -14,7 +14,7 @@ function element(tag, className, text) {
   return made;
 }
 
-function showTop(answer) {
+function showTop(answer, online) {
   const rows = (answer ? answer.top : []).map(({ label, score }) => {
     const row = element("li");
     const bar = element("progress");
@@ -26,7 +26,8 @@ function showTop(answer) {
     row.append(name, element("span", "score", (100 * score).toFixed(1) + " %"), bar);
     return row;
   });
-  if (!rows.length) rows.push(element("li", "none", answer ? "nothing above the threshold" : "waiting for the model"));
+  const none = answer ? "nothing above the threshold" : online ? "waiting for the model" : "no picture yet";
+  if (!rows.length) rows.push(element("li", "none", none));
   byId("top").replaceChildren(...rows);
 }
 
@@ -38,7 +39,7 @@ function show(state) {
   const { source, answer, frames } = state;
   byId("lamp").className = state.online ? "on" : "off";
   byId("lamp").textContent = state.online ? "live" : state.fault;
-  showTop(answer);
+  showTop(answer, state.online);
   showList("speed", [
     ["camera", number(state.camera_fps, 1, " fps")],
     ["model", number(state.model_fps, 1, " fps")],
@@ -50,6 +51,8 @@ function show(state) {
   showList("setup", [
     ["source", source ? source.name : "–"],
     ["size", source ? source.size.join(" × ") : "–"],
+    ...(source && source.via ? [["read by", source.via]] : []),
+    ...state.remarks.map((remark) => ["remark", remark]),
     ["model", state.model],
     ["backend", `${state.backend}, ${state.runtime} ${state.runtime_version}`],
     ["threads", String(state.threads)],
