@@ -177,7 +177,7 @@ def test_without_a_camera_the_page_says_why(browser: Browser) -> None:
     with labelcam("--port", "0", *arguments) as started, opened(browser, started.url, PHONE) as tab:
         wait_for(lambda: "no video comes from rtsp://127.0.0.1:1/street" in tab.text("#lamp"))
         wait_for(lambda: bool(tab.page.evaluate(GRAB)))  # the picture that says so
-        assert tab.text("#top") == "waiting for the model"
+        assert tab.text("#top") == "no picture yet"
         assert not tab.scrolls_sideways()
         assert tab.troubles == []
 
