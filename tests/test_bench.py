@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -102,7 +103,7 @@ def test_a_process_that_is_shot_down_is_one_line_and_keeps_what_was_measured(
 def test_a_run_that_failed_is_told_of_by_who_reads_its_log(tmp_path: Path, pictures: list[Path]) -> None:
     log = tmp_path / "bench.jsonl"
     with JsonLog(log, None) as sink:
-        for batch in measure(a_task(write_tiny(tmp_path / "t.tflite"), pictures)):
+        for batch in islice(measure(a_task(write_tiny(tmp_path / "t.tflite"), pictures)), 3):
             for record in batch:
                 sink(record)
         sink({"rec": "event", "event": "failed", "reason": "Ctrl-C"})

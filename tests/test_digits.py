@@ -111,6 +111,7 @@ def test_it_reads_the_digits_held_out(classify: Classify, digits: Digits) -> Non
     assert right(classify([bgr(digit) for digit in pixels]), classes) >= CENTRE
 
 
+@pytest.mark.slow
 def test_nine_looks_read_more_than_one(classify: Classify, digits: Digits) -> None:
     pixels, classes = digits
     scores = np.zeros((len(pixels), 10))

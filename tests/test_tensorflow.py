@@ -439,7 +439,7 @@ def test_closing_frees_the_session(libs: Libraries, files: Path) -> None:
 # Keras Applications: the published weights, laid out as published, used as Keras uses them.
 
 KERAS_MODELS = [spec for spec in CATALOGUE.values() if spec.application is not None]
-SLOW = {"efficientnet_b4"}
+SLOW = {"efficientnet_b0", "efficientnet_b4"}
 TOO_SLOW = {"efficientnet_b7"}
 """Minutes for a few runs; loading it is tested below."""
 
