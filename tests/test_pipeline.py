@@ -130,7 +130,9 @@ def running(
         pipeline.stop()
         with suppress(Exception):  # the test has seen it, if it wanted to
             pipeline.join(PATIENCE_S)
-        assert not any(thread.is_alive() for thread in pipeline._threads), "a loop outlives its stop"
+        for thread in pipeline._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), "a loop outlives its stop"
 
 
 def made(
