@@ -178,6 +178,7 @@ def test_a_table_that_says_nothing_about_classes_is_one_line(tmp_path: Path) -> 
 # Pictures as they come.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(40, 60), (40, 60, 4), (8, 20_000, 3)])
 def test_grey_transparent_and_very_wide_pictures_are_measured(
     tiny: Path, tmp_path: Path, shape: tuple[int, ...]

@@ -42,6 +42,7 @@ def test_a_base_that_may_be_zero_has_no_ratio() -> None:
     assert block_bootstrap_ratio_interval(dependent(500, 0), often_zero, 50) is None
 
 
+@pytest.mark.slow
 def test_the_interval_of_dependent_latencies_holds_the_truth_which_that_of_single_samples_does_not() -> None:
     runs = [dependent(600, seed) for seed in range(60)]
     in_blocks = np.mean([holds(block_bootstrap_interval(run, 50), 7000) for run in runs])
@@ -56,6 +57,7 @@ def test_the_interval_of_independent_samples_holds_the_truth_in_19_of_20_cases(n
     assert 0.89 < np.mean([holds(block_bootstrap_interval(run, 50), 7000) for run in runs]) < 0.99
 
 
+@pytest.mark.slow
 def test_the_interval_of_several_processes_holds_what_another_process_would_do() -> None:
     """Each process is slower or faster by its own: blocks alone would be far too sure of these five."""
     chance, held, without = np.random.default_rng(0), 0, 0

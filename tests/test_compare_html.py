@@ -25,6 +25,8 @@ from tests.viewer import ROOT
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow  # every page is drawn by matplotlib and opened in a browser
+
 PHONE = (390, 844)  # (width, height)
 EVIL = "<script>alert(1)</script>"
 LONG = "long" * 50
