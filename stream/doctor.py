@@ -187,14 +187,15 @@ def examine_gstreamer() -> Iterator[Finding]:
         text, _, cure = facts.advice.partition(" - ")
         yield Finding("gstreamer", "GStreamer", "absent", text, cure)
         return
-    yield Finding("gstreamer", "GStreamer", "works", f"{facts.version}, read by {facts.via}".strip(", "))
+    reader = "PyGObject" if facts.version else facts.via
+    yield Finding("gstreamer", "GStreamer", "works", f"{facts.version}, read by {reader}".strip(", "))
     yield Finding("gstreamer", "elements", "works", " ".join(facts.here))
     by_package = sorted(facts.missing.items(), key=lambda item: item[1])
     for package, missing in groupby(by_package, lambda item: item[1]):
         cure = "" if package == JETSON else f"sudo apt-get install {package}"
         names = " ".join(element for element, _ in missing)
-        where = f"only on a Jetson: {package}" if package == JETSON else f"in {package}"
-        yield Finding("gstreamer", where, "absent", names, cure)
+        only = ", which only a Jetson has" if package == JETSON else ""
+        yield Finding("gstreamer", "missing elements", "absent", f"{names}: in {package}{only}", cure)
 
 
 def examine_machine(models_dir: Path | None) -> Iterator[Finding]:
