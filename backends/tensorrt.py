@@ -35,15 +35,13 @@ from backends.base import (
 )
 from backends.chatter import native_chatter_logged
 from backends.jetpack import install_route, read_jetpack
-from backends.jetson_inference import NETWORKS, ONNX_MEAN, ONNX_STD, JetsonInferenceBackend
+from backends.jetson_inference import NETWORKS, ONNX_MEAN, ONNX_STD, PROGRESS_S, JetsonInferenceBackend
 from backends.onnx_file import onnx_ends
 from models.errors import ModelError
 from models.recipe import NOT_QUANTISED, Image, Quantiser, Recipe
 from models.scores import Scores
 
 log = logging.getLogger(__name__)
-
-PROGRESS_S = 15.0
 
 INPUTS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 """By ONNX's number for a type of numbers."""

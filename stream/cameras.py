@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from models.recipe import Image, as_image, size_of
-from stream import demo, gstreamer
+from stream import demo, gstreamer, jpeg
 from stream.frames import Shot
 from stream.sources import Shots, Source, SourceError, Wish, split_options, without_credentials
 
@@ -20,8 +20,6 @@ NETWORK_TIMEOUT_MS = 5000
 """OpenCV's own default is 30 s, which looks like a hang."""
 FFMPEG_OPTIONS = {("via", "ffmpeg"), ("transport", "tcp")}
 """What may be asked of it without OpenCV's having a way to pass it on."""
-JPEG_START, JPEG_END, JPEG_TAIL = b"\xff\xd8", b"\xff\xd9", 65536
-"""libjpeg fills in what is missing and says so on the terminal. Some cameras append data of their own."""
 TEXT = cv2.VideoWriter.fourcc(*"ansi")
 """ffmpeg plays a .txt as a film of a terminal. Nobody means that."""
 
@@ -128,7 +126,7 @@ def read_picture(path: Path) -> Image:
         content = path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror} - give a {kinds} file") from error
-    if content.startswith(JPEG_START) and JPEG_END not in content[-JPEG_TAIL:]:
+    if content.startswith(jpeg.START) and jpeg.is_cut_off(content):
         raise SourceError(f"the picture {path} is cut off - copy it again")
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:

@@ -72,7 +72,6 @@ class Camera:
     path: str
     name: str
     driver: str = ""
-    bus: str = ""
     by_id: str | None = None  # a name that survives replugging
     modes: tuple[Mode, ...] = ()
     controls: tuple[Control, ...] = ()
@@ -103,7 +102,6 @@ def look_at(path: str) -> Camera | None:
                 path=path,
                 name=about.card.decode(errors="replace"),
                 driver=about.driver.decode(errors="replace"),
-                bus=about.bus_info.decode(errors="replace"),
                 by_id=link,
                 modes=tuple(modes(fd)),
                 controls=tuple(controls(fd)),

@@ -254,7 +254,7 @@ def tell(findings: Iterable[Finding]) -> bool:
     """On the terminal, each as soon as it is known. Whether nothing was broken."""
     area, good = "", True
     for finding in findings:
-        good = good and finding.state != "broken"
+        good = works([finding]) and good
         for line in ([] if finding.area == area else ["", finding.area]) + lines_of(finding):
             print(line, flush=True)
         area = finding.area

@@ -23,11 +23,16 @@ FILLED_IN = re.compile(r"Corrupt JPEG data: (?!\d extraneous)|Premature end")
 """Of what libjpeg says. Many webcams put a few bytes too much before a marker: their pictures are whole."""
 
 
+def is_cut_off(content: bytes) -> bool:
+    """Of a JPEG, or of its last TAIL bytes: whether its end is missing."""
+    return END not in content[-TAIL:]
+
+
 def decode(jpeg: NDArray[np.uint8]) -> Image | Broken:
     """libjpeg makes up what is missing of a picture, and says so on C's stderr, never to its caller."""
     if jpeg[:2].tobytes() != START:
         return Broken("a picture that is no JPEG")
-    if jpeg[-TAIL:].tobytes().rfind(END) < 0:
+    if is_cut_off(jpeg[-TAIL:].tobytes()):
         return Broken("a JPEG cut off")
     with COMPLAINTS.taken() as complaints:
         image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)

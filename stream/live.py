@@ -64,7 +64,7 @@ def live(wish: LiveWish) -> None:
         asked = Event()
         on_signals(asked.set)  # until now there was nothing to take down, and a signal was the end
         source = open_first(wish, asked)
-        if asked.is_set():
+        if source is None and asked.is_set():
             return
         sink = opened.enter_context(log_file(wish, model, source))
         hub = Hub(always=wish.encode_always)

@@ -95,12 +95,11 @@ def _opener(name: str) -> Opener:
     if name == "auto" or name.startswith("/dev/"):
         from stream import v4l2  # a tenth of a second, which nobody else is to pay
 
-    if name == "auto":
-        return v4l2.open_auto
+        if name == "auto":
+            return v4l2.open_auto
+        return gstreamer.open_v4l2 if split_options(name)[1].get("via") == "gst" else v4l2.open_camera
     if name == "demo:" or name == "demo":
         return cameras.open_demo
-    if name.startswith("/dev/"):
-        return gstreamer.open_v4l2 if split_options(name)[1].get("via") == "gst" else v4l2.open_camera
     if name.startswith("csi:"):
         return gstreamer.open_csi
     if name.startswith("gst:"):

@@ -19,7 +19,7 @@ import pytest
 from stream.compare import Comparison, compare_logs, read_logs
 from stream.compare_html import headline, html, load_drawing, sentences
 from stream.published import MACHINE, Published, read_published
-from tests.test_page import CHROMIUM, DESK, QUIET, Tab, opened
+from tests.test_page import DESK, Tab, opened
 from tests.viewer import ROOT
 
 if TYPE_CHECKING:
@@ -100,17 +100,6 @@ def page_of(folder: Path, comparison: Comparison) -> Path:
     page = folder / "report.html"
     page.write_text(html(comparison), encoding="utf-8")
     return page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-dev.txt")
-    if not CHROMIUM.exists():
-        pytest.skip("no Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

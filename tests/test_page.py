@@ -19,15 +19,6 @@ from tests.viewer import ROOT, Labelcam, Viewer, ask, decoded, labelcam, wait_fo
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = (  # no calls home: the page's own requests are what is looked at
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-)
 PHONE, DESK = (360, 740), (1280, 800)  # (width, height)
 GRAB = """() => {
     const picture = document.getElementById("video");
@@ -66,17 +57,6 @@ class Tab(NamedTuple):
 
     def scrolls_sideways(self) -> bool:
         return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-dev.txt")
-    if not CHROMIUM.exists():
-        pytest.skip("no Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @contextmanager
