@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import math
 import socket
@@ -11,9 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, jsonify, request
 from waitress.channel import HTTPChannel
@@ -23,6 +20,7 @@ from waitress.wasyncore import close_all
 
 from stream.broadcast import Broadcast
 from stream.hub import BOUNDARY, Hub
+from stream.server_guard import add_guard, refusal
 from stream.state import Status
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ TAKE_OVER = "labelcam.take_over"
 class ServerOptions:
     token: str | None = None  # None: whoever can connect may watch
     max_streams: int = 128
+    hosts: tuple[str, ...] = ()  # names besides this machine's under which we are asked, by a proxy
 
 
 class Server:
@@ -150,30 +149,7 @@ def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOp
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     slots = Slots(options.max_streams)
-
-    @app.before_request
-    def refuse_strangers() -> Response | None:
-        if options.token is None:
-            if names_this_machine(request.host):
-                return None
-            # A foreign name that its owner made to point here (DNS rebinding), in a browser that runs here.
-            return refusal(HTTPStatus.FORBIDDEN, "without a token, only http://127.0.0.1 is answered")
-        if known(options.token):
-            return None
-        return refusal(
-            HTTPStatus.UNAUTHORIZED, "this camera needs its token: open the address printed at its start"
-        )
-
-    @app.after_request
-    def say_how_to_treat_it(response: Response) -> Response:
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'"
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        if options.token is not None and request.args.get("token") and known(options.token):
-            response.set_cookie(cookie(), options.token, httponly=True, samesite="Strict")
-        return response
+    add_guard(app, options.token, options.hosts)
 
     @app.get("/")
     def index() -> Response:
@@ -235,33 +211,6 @@ def interval(fps: str | None) -> float | None:
     except (ValueError, ZeroDivisionError):
         return None
     return interval_s if 0 < interval_s < math.inf else None
-
-
-def known(token: str) -> bool:
-    """The request carries the token: in its address (for <img>), its Authorization header or our cookie."""
-    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    given = (request.args.get("token", ""), bearer, request.cookies.get(cookie(), ""))
-    return any(hmac.compare_digest(one.encode(), token.encode()) for one in given)
-
-
-def cookie() -> str:
-    """Browsers keep cookies by host alone: two cameras on one host must not share one."""
-    return f"labelcam_{request.environ['SERVER_PORT']}"
-
-
-def names_this_machine(host: str) -> bool:
-    """A Host header that means loopback."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def refusal(status: HTTPStatus, reason: str) -> Response:
-    response = jsonify(error=reason)
-    response.status_code = status
-    return response
 
 
 def verdict(fault: str | None) -> Response:

@@ -336,7 +336,7 @@ def test_every_answer_says_how_to_treat_it(site: Sites) -> None:
         for one in headers:
             assert one["x-content-type-options"] == "nosniff"
             assert one["referrer-policy"] == "no-referrer"
-            assert "default-src 'self'" in one["content-security-policy"]
+            assert "default-src 'none'" in one["content-security-policy"]
             assert "frame-ancestors 'none'" in one["content-security-policy"]
             assert one["cache-control"] in ("no-store", "no-cache")
             assert "server" not in one
