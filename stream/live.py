@@ -23,7 +23,8 @@ from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, Sink, run_record
 from stream.pipeline import SLICE_S, Pipeline, Policy
 from stream.process import on_signals
-from stream.server import Server, ServerOptions, create_app
+from stream.server import ServerOptions, create_app
+from stream.server_waitress import Server
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
 from stream.state import Status

@@ -26,7 +26,8 @@ from stream.listening import ListenError, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import Record
 from stream.pipeline import Pipeline, Policy
-from stream.server import Server, ServerOptions, create_app
+from stream.server import ServerOptions, create_app
+from stream.server_waitress import Server
 from stream.sources import Source, SourceError, Wish, open_source
 from stream.state import Status
 from tests.viewer import Address, Viewer, ask, connected, crowd, decoded, wait_for
