@@ -49,6 +49,7 @@ class LiveWish:
     port: int
     token: str | None
     max_streams: int
+    hosts: tuple[str, ...]
     log: Path | None
     service: Service
 
@@ -81,7 +82,7 @@ def live(wish: LiveWish) -> None:
             beat=lambda: beat(supervisor, pipeline.capture),
         )
         broadcast = Broadcast(hub)
-        options = ServerOptions(token, wish.max_streams)
+        options = ServerOptions(token, wish.max_streams, wish.hosts)
         status = Status(pipeline, broadcast, model)
         server = Server(create_app(hub, broadcast, status, options), listening)
         opened.callback(shut_down, pipeline, broadcast, server, wish.camera.ending)

@@ -181,7 +181,8 @@ def test_what_is_not_there_is_404(demo: Site, path: str) -> None:
 
 def test_nothing_can_be_posted(demo: Site) -> None:
     for path in (*ROUTES, *STREAMS):
-        assert ask(demo.address, path, method="POST").status == 405, path
+        assert ask(demo.address, path, method="POST").status == 403, path
+        assert ask(demo.address, path, {"X-Labelcam": "1"}, method="POST").status == 405, path
 
 
 @pytest.mark.parametrize("fps", ["junk", "", "0", "-0", "-1", "nan", "inf", "-inf", "1e400"])
