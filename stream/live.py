@@ -23,6 +23,7 @@ from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, Sink, run_record
 from stream.pipeline import SLICE_S, Pipeline, Policy
 from stream.process import on_signals
+from stream.redaction import redact_logs
 from stream.server import ServerOptions, create_app
 from stream.server_waitress import Server
 from stream.service import Service, Supervisor
@@ -61,6 +62,7 @@ def live(wish: LiveWish) -> None:
             inherited(wish.service) if wish.service.sockets else listen(wish.host, wish.port)
         )
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
+        redact_logs(token)
         model = load_model(wish.model)
         opened.callback(model.backend.close)
         asked = Event()

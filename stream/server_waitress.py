@@ -47,6 +47,7 @@ class Server:
 
     def __init__(self, app: Flask, listening: socket.socket, limits: Limits = Limits()) -> None:
         logging.getLogger("waitress").setLevel(logging.ERROR)
+        self.app = app
         self._map: dict[int, Any] = {}  # waitress's: what its loop listens to
         self._server = Listener(app, listening, self._map, limits)
         self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
