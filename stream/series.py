@@ -273,8 +273,9 @@ class _Reader:
             )
         if number == 1 and self._now is not None and record == self._now.record:
             return  # the head of a further part of the same run
+        process = (record.get("pid"), "live")
         before = self._now.record if self._now else {}
-        goes_on = record.get("command") == "live" and before.get("pid") == record.get("pid")
+        goes_on = bool(before) and process == (before.get("pid"), record.get("command"))
         key = {name: record.get(name) for name in KEY}
         self._now = self._gathered.setdefault(_text(key), _Gathered(key))
         self._now.begin(record, goes_on)
