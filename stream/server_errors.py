@@ -63,10 +63,8 @@ PAGE = """<!doctype html>
 def add_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response | HTTPException:
-        if (
-            error.response is not None or error.code is None or error.code < 400
-        ):  # a redirection, or all is said
-            return error
+        if error.response is not None or error.code is None or error.code < 400:
+            return error  # all is said
         status = HTTPStatus(error.code)
         response = told(status, REASONS.get(status, status.phrase.lower()))
         for name, value in error.get_headers():

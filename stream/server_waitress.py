@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.wasyncore import close_all
@@ -79,6 +79,8 @@ class Parser(HTTPRequestParser):
             super().parse_header(header_plus)
         except ValueError as error:  # of urlsplit, for http://[; of int, for thousands of digits
             raise ParsingError("no address, or no number") from error
+        except TransferEncodingNotImplemented as error:  # which would be a 501, as if it were our fault
+            raise ParsingError("nobody compresses what is that short") from error
         if "," in self.headers.get("HOST", ""):
             raise ParsingError("more than one Host")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
