@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from urllib.parse import quote
 
 from stream.sources import addresses_without_credentials
 
@@ -13,14 +12,11 @@ class Redacting(logging.Formatter):
 
     def __init__(self, inner: logging.Formatter, token: str | None) -> None:
         super().__init__()
-        self._inner = inner
-        self._secrets = [token, quote(token, safe="")] if token else []
+        self._inner, self._token = inner, token
 
     def format(self, record: logging.LogRecord) -> str:
         text = addresses_without_credentials(self._inner.format(record))
-        for secret in self._secrets:
-            text = text.replace(secret, "...")
-        return text
+        return text.replace(self._token, "...") if self._token else text
 
 
 def redact_logs(token: str | None) -> None:

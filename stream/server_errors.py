@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify, request
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
-
-log = logging.getLogger(__name__)
 
 POLICY = "; ".join(
     (
@@ -61,6 +58,8 @@ PAGE = """<!doctype html>
 
 
 def add_errors(app: Flask) -> None:
+    """For what is raised, too: Flask writes a bug's traceback into the log, and makes a 500 of it."""
+
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response | HTTPException:
         if error.response is not None or error.code is None or error.code < 400:
@@ -71,12 +70,6 @@ def add_errors(app: Flask) -> None:
             if name in ("Allow", "Retry-After"):
                 response.headers[name] = value
         return response
-
-    @app.errorhandler(Exception)
-    def confess(error: Exception) -> Response:
-        log.error("this is a bug, in %s %s", request.method, request.endpoint or "no route", exc_info=error)
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return told(status, REASONS[status])
 
 
 def told(status: HTTPStatus, reason: str) -> Response:

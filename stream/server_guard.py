@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from flask import Flask, Response, g, request
 
-from stream.hosts import Hosts, read_host
+from stream.hosts import Host, Hosts, read_host
 from stream.server_errors import HEADERS, add_errors, told
 from stream.server_errors import refusal as refusal
 
@@ -52,7 +52,7 @@ def add_guard(app: Flask, token: str | None, hosts: tuple[str, ...]) -> None:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if response.mimetype in PICTURES:
-            response.headers["Cross-Origin-Resource-Policy"] = "same-site"
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin" if beside_us() else "same-site"
         if token is not None and g.get("keep_token"):
             response.set_cookie(cookie(), token, httponly=True, samesite="Strict")
         return response
@@ -89,7 +89,22 @@ def same_origin() -> bool:
         return site == "same-origin"
     origin = request.headers.get("Origin")
     if origin is not None:
-        scheme, _, host = origin.partition("://")
-        asking = read_host(host) if scheme in ("http", "https") else None
+        asking = host_of(origin)
         return asking is not None and asking == read_host(request.headers.get("Host", ""))
     return "X-Labelcam" in request.headers
+
+
+def beside_us() -> bool:
+    """A page of the same machine asks, at whatever port. Chromium takes an address of numbers for no site, so
+    that "same-site" would not let OctoPrint at http://192.168.1.5 show http://192.168.1.5:8000/stream."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "same-site")
+    asking, host = host_of(request.headers.get("Referer", "")), read_host(request.headers.get("Host", ""))
+    return asking is not None and host is not None and asking.name == host.name
+
+
+def host_of(address: str) -> Host | None:
+    """Of an origin or of a page."""
+    scheme, _, rest = address.partition("://")
+    return read_host(rest.partition("/")[0]) if scheme in ("http", "https") else None

@@ -19,7 +19,9 @@ from typing import NamedTuple
 import pytest
 
 from stream.demo import read_seq
+from tests.conftest import CHROMIUM, QUIET
 from tests.network_camera import free_port
+from tests.test_guard import FROM_ELSEWHERE, stranger
 from tests.viewer import ROOT, Answer, Labelcam, ask, decoded, labelcam, wait_for
 
 NAME, TOKEN = "camera.example", "a-token-that-nobody-guesses"
@@ -246,6 +248,47 @@ def test_settings_can_be_changed_through_a_proxy_by_its_own_page_only(proxy: Pro
 def test_what_is_too_large_is_refused_at_the_proxy(proxy: Proxy) -> None:
     answer = proxy.ask("/api/settings", {"X-Labelcam": "1"}, "POST", bytes(1 << 20))
     assert answer.status in (413, 502)  # Caddy 2.6 says it so
+
+
+IN_THE_PAGE = """async () => {
+    const told = {};
+    const reader = (await fetch("/stream")).body.getReader();
+    for (told.bytes = 0; told.bytes < 300000;) told.bytes += (await reader.read()).value.length;
+    await reader.cancel();
+    told.event = await new Promise((done) => {
+        const source = new EventSource("/api/events");
+        source.addEventListener("state", () => { source.close(); done("state"); });
+    });
+    const change = (quality) => ({method: "POST", headers: {"Content-Type": "application/json"},
+        body: JSON.stringify({quality})});
+    told.changed = (await fetch("/api/settings", change(62))).status;
+    return told;
+}"""
+"""What the page does, and what no header of ours may forbid it."""
+
+
+def test_behind_a_proxy_our_page_may_do_what_it_does_and_a_strangers_nothing(
+    proxy: Proxy,
+) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-dev.txt")
+    if not CHROMIUM.exists():
+        pytest.skip("no Chromium: apt-get install chromium")
+    address = f"https://{NAME}:{proxy.port}"
+    names = f"--host-resolver-rules=MAP {NAME} 127.0.0.1, MAP stranger.example 127.0.0.1"
+    with playwright.sync_playwright() as driver, stranger() as port:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, names])
+        tab = chromium.new_context(ignore_https_errors=True).new_page()
+        troubles: list[str] = []
+        tab.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+        tab.goto(f"{address}/?token={TOKEN}")
+        told = tab.evaluate(IN_THE_PAGE)
+        assert (told["event"], told["changed"]) == ("state", 200)
+        assert troubles == []
+        tab.goto(f"http://stranger.example:{port}/")
+        assert tab.evaluate(FROM_ELSEWHERE, address) == ["refused", "refused", "refused"]
+        chromium.close()
+    assert proxy.ask("/api/settings").json["settings"]["quality"] == 62
+    wait_for(lambda: viewers(proxy) == 0, 10)
 
 
 @pytest.mark.parametrize("kind", RECIPES)
