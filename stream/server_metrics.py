@@ -13,14 +13,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from stream.log import Record
+from stream.vitals import STAGES
 
 DESCRIPTION = Path(__file__).parent / "openapi.json"
-
-STAGES = {
-    "frame": {"wait_us": "wait", "pre_us": "pre", "infer_us": "infer", "post_us": "post", "age_us": "age"},
-    "video": {"draw_us": "draw", "encode_us": "encode", "age_us": "picture_age"},
-}
-"""What a record calls a duration, and the stage it is of."""
 
 BUCKETS_S = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """From a small model's share of a millisecond to a camera across a bad line."""
@@ -48,8 +43,8 @@ class Metrics:
             registry=self.registry,
         )
         self._observe = {
-            kind: {name: stages.labels(stage).observe for name, stage in names.items()}
-            for kind, names in STAGES.items()
+            kind: {field: stages.labels(stage).observe for stage, field in fields.items()}
+            for kind, fields in STAGES.items()
         }
         switches = Counter(
             "labelcam_model_switches",
@@ -63,8 +58,8 @@ class Metrics:
         kind = record.get("rec")
         if kind == "event" and (event := record.get("event")) in self._count:
             self._count[event]()
-        for name, observe in self._observe.get(str(kind), {}).items():
-            duration_us = record.get(name)
+        for field, observe in self._observe.get(str(kind), {}).items():
+            duration_us = record.get(field)
             if isinstance(duration_us, int):
                 observe(duration_us / 1e6)
 

@@ -15,7 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from stream.log import Record
-from stream.server_metrics import BUCKETS_S, STAGES, Metrics, add_metrics
+from stream.server_metrics import BUCKETS_S, Metrics, add_metrics
+from stream.vitals import STAGES
 from tests.viewer import Address, Answer, Labelcam, Viewer, ask, labelcam, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -149,7 +150,7 @@ def test_every_stage_has_a_histogram_of_its_own() -> None:
         metrics(FRAME)
     metrics(VIDEO)
     found = figures_of(metrics)
-    names = [name for kind in STAGES.values() for name in kind.values()]
+    names = [name for kind in STAGES.values() for name in kind]
     assert {name: stage(found, "count", name) for name in names} == {
         **dict.fromkeys(("wait", "pre", "infer", "post", "age"), 3),
         **dict.fromkeys(("draw", "encode", "picture_age"), 1),
@@ -266,7 +267,7 @@ def test_the_histograms_count_every_classified_frame() -> None:
             found = series(started.address)
             return (
                 value(found, "frames_classified_total"),
-                *(stage(found, "count", name) for name in STAGES["frame"].values()),
+                *(stage(found, "count", name) for name in STAGES["frame"]),
             )
 
         wait_for(lambda: counts()[0] >= 3)
@@ -296,7 +297,7 @@ def test_a_counter_never_goes_down(running: Labelcam) -> None:
 
 
 def test_within_a_histogram_nothing_contradicts(running: Labelcam) -> None:
-    for name in STAGES["frame"].values():
+    for name in STAGES["frame"]:
         found = series(running.address)
         buckets = [
             stage(found, "bucket", name, le=str(bound) if bound < 11 else "+Inf")
