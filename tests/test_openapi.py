@@ -15,7 +15,15 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from stream.server_metrics import DESCRIPTION
+from models.catalogue import BUILT_IN
+from stream.loading import Model, ModelWish, load_model
+from stream.log import Record
+from stream.pipeline import Policy
+from stream.server import ServerOptions, create_app
+from stream.server_metrics import DESCRIPTION, Metrics
+from stream.sources import Source, SourceError, Wish, open_source
+from stream.station import Station
+from stream.switch import Switch
 from stream.version import __version__
 from tests.viewer import Labelcam, Viewer, ask, labelcam, wait_for
 
@@ -25,7 +33,7 @@ ENDLESS = ("/stream", "/stream.mjpg", "/api/events")
 """Routes whose answers have no end: a client that wants the whole answer waits for ever."""
 NUMBERS = ("top_k", "threshold", "smoothing", "quality")
 """Settings that cost nothing to change; the others load a model."""
-CHANGE = ("--include-path", "/api/settings", "--include-method", "POST")
+CHANGE = ("--include-operation-id", "change")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +42,21 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labelcam]:
     with labelcam("--port", "0", "--source", "demo:", "--log", log) as started:
         wait_for(lambda: ask(started.address, "/readyz").status == 200)
         yield started
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Model]:
+    loaded = load_model(ModelWish(BUILT_IN))
+    yield loaded
+    loaded.backend.close()
+
+
+def open_nothing(again: str) -> Source:
+    raise SourceError("there is no camera")
+
+
+def describe_nothing(model: Model, policy: Policy, source: Source | None) -> Record:
+    return {"rec": "run"}
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -126,6 +149,18 @@ def test_every_route_may_be_refused() -> None:
 
 
 # The description and the program.
+
+
+def test_every_route_is_described_and_no_other(model: Model) -> None:
+    switch = Switch(model, ModelWish(BUILT_IN), 0.0, 80)
+    station = Station(open_source("demo:", Wish()), open_nothing, switch, Policy(), describe_nothing)
+    app = create_app(station.status, ServerOptions(), Metrics())
+    routes = {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert routes == {(method, path) for method, path, _ in operations()}
 
 
 def test_it_is_served_as_it_is(running: Labelcam) -> None:
