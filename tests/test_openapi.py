@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
+from http.client import HTTPConnection
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from stream.sources import Source, SourceError, Wish, open_source
 from stream.station import Station
 from stream.switch import Switch
 from stream.version import __version__
-from tests.viewer import Labelcam, Viewer, ask, labelcam, wait_for
+from tests.viewer import PATIENCE_S, Address, Labelcam, Viewer, ask, labelcam, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
 DOCUMENT: dict[str, Any] = json.loads(DESCRIPTION.read_text())
@@ -33,7 +35,14 @@ ENDLESS = ("/stream", "/stream.mjpg", "/api/events")
 """Routes whose answers have no end: a client that wants the whole answer waits for ever."""
 NUMBERS = ("top_k", "threshold", "smoothing", "quality")
 """Settings that cost nothing to change; the others load a model."""
+READING = (
+    *("--exclude-method", "POST"),
+    *(argument for path in ENDLESS for argument in ("--exclude-path", path)),
+)
 CHANGE = ("--include-operation-id", "change")
+COMPARE = ("--include-operation-id", "report")
+NAMES = ("--exclude-checks", "positive_data_acceptance")
+"""Which models and logs are here is not in the description: it allows names, and hardly ever one of those."""
 
 
 @pytest.fixture(scope="module")
@@ -209,36 +218,44 @@ def test_the_settings_are_as_described(running: Labelcam) -> None:
 
 
 def test_invented_requests_get_the_answers_described(running: Labelcam, tmp_path: Path) -> None:
-    endless = [argument for path in ENDLESS for argument in ("--exclude-path", path)]
-    made = fuzz(tmp_path, DOCUMENT, running.url, *endless, "--exclude-method", "POST", "-n", "20")
-    assert made > 100
+    assert fuzz(tmp_path, DOCUMENT, running.url, *READING, "-n", "20") > 100
     assert ask(running.address, "/readyz").status == 200
 
 
 def test_invented_settings_are_taken_or_refused_as_described(running: Labelcam, tmp_path: Path) -> None:
-    assert fuzz(tmp_path, wishing_only(NUMBERS), running.url, *CHANGE, "-n", "60") > 60
+    assert fuzz(tmp_path, wishing_only(NUMBERS), running.url, *CHANGE, "-n", "40") > 50
     assert faults("SettingsNow", ask(running.address, "/api/settings").json) == []
 
 
-def test_invented_models_are_refused(running: Labelcam, tmp_path: Path) -> None:
+def test_invented_models_and_logs_are_refused(running: Labelcam, tmp_path: Path) -> None:
     before = ask(running.address, "/api/settings").json["settings"]
-    # Which models are here is not in the description: what it allows is a name, and hardly ever one of those.
-    allowed = ("--exclude-checks", "positive_data_acceptance")
     document = wishing_only(("model", "backend", "mode"))
-    assert fuzz(tmp_path, document, running.url, *CHANGE, *allowed, "-n", "60") > 60
+    assert fuzz(tmp_path, document, running.url, *CHANGE, *COMPARE, *NAMES, "-n", "20") > 50
     after = ask(running.address, "/api/settings").json["settings"]
     for name in ("model", "backend", "mode"):
         assert after[name] == before[name]
     assert ask(running.address, "/api/state").json["switch"]["state"] == "idle"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_thousands_of_invented_requests_get_the_answers_described(running: Labelcam, tmp_path: Path) -> None:
+    made = fuzz(tmp_path, DOCUMENT, running.url, *READING, "-n", "500")
+    made += fuzz(tmp_path, wishing_only(NUMBERS), running.url, *CHANGE, "-n", "1500")
+    made += fuzz(tmp_path, DOCUMENT, running.url, *CHANGE, *COMPARE, *NAMES, "-n", "1000")
+    assert made > 3000
+    assert ask(running.address, "/healthz").status == 200
+    assert "Traceback" not in running.errors
+
+
 def test_invented_requests_without_the_token_are_refused() -> None:
     arguments = ("--port", "0", "--source", "demo:", "--token", TOKEN)
     with labelcam(*arguments) as started:
-        for method, path, _ in operations():
+        for method, path, operation in operations():
             target = path.replace("{filename}", "page.css")
             answer = ask(started.address, target, method=method.upper())
             assert answer.status == 401, (method, path)
+            assert "401" in operation["responses"]
             allowed = ask(started.address, target, {"Authorization": f"Bearer {TOKEN}"}, "HEAD")
             assert allowed.status in (200, 404, 405), (method, path)
 
@@ -252,3 +269,36 @@ def test_an_endless_answer_begins_as_described(running: Labelcam, path: str) -> 
     kind, _, _ = head.headers["content-type"].partition(";")
     assert kind in described["200"]["content"]
     assert head.body == b""
+
+
+@pytest.mark.parametrize("query", ["fps=0", "fps=x", "width=63", "width=1e3", "width=-640", "width="])
+def test_what_no_stream_takes_is_refused_as_described(running: Labelcam, query: str) -> None:
+    for path in ("/stream", "/stream.mjpg"):
+        answer = ask(running.address, f"{path}?{query}")
+        assert answer.status == 400
+        assert "400" in DOCUMENT["paths"][path]["get"]["responses"]
+        assert faults("Error", answer.json) == []
+
+
+def test_every_event_is_as_described(running: Labelcam) -> None:
+    seen = dict(islice(events(running.address), 8))
+    assert set(seen) == {"history", "state", "answer"}
+    assert faults("History", seen["history"]) == []
+    assert faults("State", seen["state"]) == []
+    assert faults("Answer", seen["answer"]) == []
+
+
+def events(address: Address) -> Iterator[tuple[str, Any]]:
+    """Names and data as they come."""
+    connection = HTTPConnection(*address, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", "/api/events")
+        response = connection.getresponse()
+        assert response.status == 200
+        while True:
+            lines = iter(lambda: response.readline().decode().rstrip("\n"), "")
+            fields = dict(line.split(": ", 1) for line in lines)
+            if "event" in fields:
+                yield fields["event"], json.loads(fields["data"])
+    finally:
+        connection.close()
