@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from stream.log import Record
 from stream.server_metrics import BUCKETS_S, Metrics, add_metrics
 from stream.vitals import STAGES
-from tests.viewer import Address, Answer, Labelcam, Viewer, ask, labelcam, wait_for
+from tests.viewer import PATIENCE_S, Address, Answer, Labelcam, Viewer, ask, labelcam, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
 OPEN_METRICS = "application/openmetrics-text"
@@ -294,6 +296,32 @@ def test_a_counter_never_goes_down(running: Labelcam) -> None:
         assert {key for key in earlier if later[key] < earlier[key]} == set()
     assert value(seen[-1], "frames_captured_total") > value(seen[0], "frames_captured_total")
     assert stage(seen[-1], "count", "encode") > stage(seen[0], "count", "encode")
+
+
+def test_another_model_is_counted_and_begins_nothing_anew() -> None:
+    with labelcam("--port", "0", "--source", "demo:") as started:
+        wait_for(lambda: stage(series(started.address), "count", "infer") > 10)
+        before = series(started.address)
+        change(started.address, {"model": "digits"})
+        wait_for(lambda: value(series(started.address), "model_switches_total", result="done") == 1)
+        after = series(started.address)
+    for name in STAGES["frame"]:
+        assert stage(after, "count", name) > stage(before, "count", name)
+    for name in ("frames_captured_total", "frames_classified_total"):
+        assert value(after, name) > value(before, name)
+    assert value(after, "model_switches_total", result="failed") == 0
+    [build] = [dict(labels) for name, labels in after if name == "labelcam_build_info"]
+    assert build["model"] == "digits"
+
+
+def change(address: Address, settings: dict[str, Any]) -> None:
+    connection = HTTPConnection(*address, timeout=PATIENCE_S)
+    try:
+        headers = {"Content-Type": "application/json", "X-Labelcam": "1"}
+        connection.request("POST", "/api/settings", json.dumps(settings), headers)
+        assert connection.getresponse().status == 202
+    finally:
+        connection.close()
 
 
 def test_within_a_histogram_nothing_contradicts(running: Labelcam) -> None:
