@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from stream.log import Record
 from stream.server_metrics import BUCKETS_S, Metrics, add_metrics
 from stream.vitals import STAGES
-from tests.viewer import PATIENCE_S, Address, Answer, Labelcam, Viewer, ask, labelcam, wait_for
+from tests.viewer import PATIENCE_S, ROOT, Address, Answer, Labelcam, Viewer, ask, labelcam, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
 OPEN_METRICS = "application/openmetrics-text"
@@ -235,6 +235,13 @@ def test_names_and_labels_are_as_prometheus_wants_them(running: Labelcam) -> Non
             assert set(sample.labels) <= {"stage", "le", "reason", "result"} or metric.type == "info"
     found = by_labels(metrics)
     assert len(found) < 250
+
+
+def test_the_manual_names_every_figure(running: Labelcam) -> None:
+    manual = (ROOT / "docs" / "api.md").read_text()
+    for metric in scraped(ask(running.address, "/metrics")):
+        written = "process_" if metric.name.startswith("process_") else f"`{metric.name}"
+        assert written in manual, metric.name
 
 
 def test_the_figures_are_those_of_the_state(running: Labelcam) -> None:

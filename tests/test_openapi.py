@@ -27,7 +27,7 @@ from stream.sources import Source, SourceError, Wish, open_source
 from stream.station import Station
 from stream.switch import Switch
 from stream.version import __version__
-from tests.viewer import PATIENCE_S, Address, Labelcam, Viewer, ask, labelcam, wait_for
+from tests.viewer import PATIENCE_S, ROOT, Address, Labelcam, Viewer, ask, labelcam, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
 DOCUMENT: dict[str, Any] = json.loads(DESCRIPTION.read_text())
@@ -155,6 +155,15 @@ def test_every_route_may_be_refused() -> None:
     assert len(names) == len(set(names))
     for method, path, operation in operations():
         assert {"200", "401", "403"} <= set(operation["responses"]), (method, path)
+
+
+def test_the_manual_names_every_route_and_field() -> None:
+    manual = (ROOT / "docs" / "api.md").read_text()
+    for path in DOCUMENT["paths"]:
+        assert f"`{path}`" in manual or path == "/page/{filename}", path
+    for name in ("State", "Answer", "Stage", "Switch", "Settings", "SettingsNow"):
+        for field in DOCUMENT["components"]["schemas"][name]["properties"]:
+            assert f"`{field}`" in manual, f"{name}: {field}"
 
 
 # The description and the program.
