@@ -24,6 +24,7 @@ from stream.pipeline import SLICE_S, Pipeline, Policy
 from stream.process import on_signals
 from stream.redaction import redact_logs
 from stream.server import ServerOptions, create_app
+from stream.server_metrics import Metrics
 from stream.server_waitress import Server
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
@@ -73,7 +74,7 @@ def live(wish: LiveWish) -> None:
             return
         describe = partial(live_record, wish)
         log = opened.enter_context(log_file(wish.log, describe(model, wish.policy, source)))
-        supervisor = Supervisor(wish.service)
+        supervisor, metrics = Supervisor(wish.service), Metrics()
         station = Station(
             source,
             lambda again: open_again(again or wish.source, wish),
@@ -83,9 +84,10 @@ def live(wish: LiveWish) -> None:
             encode_always=wish.encode_always,
             max_streams=wish.max_streams,
             log=log,
+            sinks=(metrics,),
             beat=partial(beat, supervisor),
         )
-        server = Server(create_app(station.status, ServerOptions(token, wish.hosts)), listening)
+        server = Server(create_app(station.status, ServerOptions(token, wish.hosts), metrics), listening)
         opened.callback(shut_down, station, server, wish.camera.ending)
         opened.callback(supervisor.stopping)
         station.start()

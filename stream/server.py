@@ -15,6 +15,7 @@ from stream.hub import OWN, Full
 from stream.multipart import BOUNDARY
 from stream.server_control import add_control
 from stream.server_guard import add_guard, refusal
+from stream.server_metrics import Metrics, add_metrics
 from stream.server_waitress import TAKE_OVER
 from stream.state import Status
 
@@ -60,7 +61,7 @@ class EndlessResponse(Response):
         return []
 
 
-def create_app(status: Status, options: ServerOptions) -> Flask:
+def create_app(status: Status, options: ServerOptions, metrics: Metrics) -> Flask:
     app = Flask(
         "labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page"
     )
@@ -68,6 +69,7 @@ def create_app(status: Status, options: ServerOptions) -> Flask:
     hub, broadcast, bulletin = status.hub, status.broadcast, status.bulletin
     add_guard(app, options.token, options.hosts)
     add_control(app, status.switch)
+    add_metrics(app, metrics, status.state)
 
     @app.get("/")
     def index() -> Response:
