@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from models.errors import ModelError
+from stream.hosts import read_host
 from stream.loading import ModelWish
 from stream.outputs import check_outputs, write_whole
 from stream.process import EXPECTED, interrupt, on_signals, set_up_process
@@ -231,6 +232,15 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--max-streams", type=positive, default=128, metavar="N", help="viewers at once [128]"
     )
+    server.add_argument(
+        "--allow-host",
+        dest="hosts",
+        action="append",
+        type=host,
+        default=[],
+        metavar="NAME",
+        help="a name answered besides this machine's own, such as a proxy's; may be given several times",
+    )
 
 
 class Chosen(argparse.Action):
@@ -323,6 +333,7 @@ def run_live(options: argparse.Namespace) -> int:
             port=options.port,
             token=options.token,
             max_streams=options.max_streams,
+            hosts=tuple(options.hosts),
             log=options.log,
             service=options.service,
         )
@@ -442,6 +453,12 @@ def pixels(text: str) -> int:
 
 def port(text: str) -> int:
     return in_range(int(text), 0, 65535)
+
+
+def host(text: str) -> str:
+    if read_host(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name - write camera.example or camera.example:8443")
+    return text
 
 
 def quality(text: str) -> int:

@@ -22,8 +22,10 @@ from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, run_record
 from stream.pipeline import SLICE_S, Pipeline, Policy
 from stream.process import on_signals
-from stream.server import Server, ServerOptions, create_app
+from stream.redaction import redact_logs
+from stream.server import ServerOptions, create_app
 from stream.server_metrics import Metrics
+from stream.server_waitress import Server
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
 from stream.station import Station
@@ -49,6 +51,7 @@ class LiveWish:
     port: int
     token: str | None
     max_streams: int
+    hosts: tuple[str, ...]
     log: Path | None
     service: Service
 
@@ -60,6 +63,7 @@ def live(wish: LiveWish) -> None:
             inherited(wish.service) if wish.service.sockets else listen(wish.host, wish.port)
         )
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
+        redact_logs(token)
         model = load_model(wish.model)
         switch = Switch(model, wish.model, wish.policy.smoothing, wish.policy.quality)
         opened.callback(switch.close)
@@ -83,7 +87,7 @@ def live(wish: LiveWish) -> None:
             sinks=(metrics,),
             beat=partial(beat, supervisor),
         )
-        server = Server(create_app(station.status, ServerOptions(token), metrics), listening)
+        server = Server(create_app(station.status, ServerOptions(token, wish.hosts), metrics), listening)
         opened.callback(shut_down, station, server, wish.camera.ending)
         opened.callback(supervisor.stopping)
         station.start()

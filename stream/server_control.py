@@ -29,7 +29,7 @@ def add_control(app: Flask, switch: Switch) -> None:
             asked = request.get_json()
         except UnsupportedMediaType:
             return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, as Content-Type: application/json")
-        except BadRequest:
+        except (BadRequest, RecursionError):  # the latter for 60,000 brackets
             return refusal(HTTPStatus.BAD_REQUEST, "that is not JSON")
         if not isinstance(asked, dict):
             return refusal(HTTPStatus.BAD_REQUEST, 'send an object, such as {"threshold": 0.5}')

@@ -3,51 +3,57 @@
 from __future__ import annotations
 
 import hmac
+import socket
 from http import HTTPStatus
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, request
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "img-src 'self' blob:",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
-"""What our pages may load: nothing from elsewhere, nothing written into them."""
+from stream.hosts import Host, Hosts, read_host
+from stream.server_errors import HEADERS, add_errors, told
+from stream.server_errors import refusal as refusal
+
+READING = ("GET", "HEAD", "OPTIONS")
+"""What changes nothing. Everything else is asked by a page of ours, or is refused."""
+PICTURES = ("image/jpeg", "multipart/x-mixed-replace")
+"""What another page of this machine, at another port, may show: OctoPrint's, Mainsail's."""
 
 
 def add_guard(app: Flask, token: str | None, hosts: tuple[str, ...]) -> None:
     """Refuse strangers on every route, those of plugins and of mistyped paths too."""
+    add_errors(app)
+    answered = Hosts(socket.gethostname(), hosts, with_token=token is not None)
 
     @app.before_request
     def refuse_strangers() -> Response | None:
-        if token is None:
-            if names_this_machine(request.host) or request.host in hosts:
-                return None
-            # A foreign name that its owner made to point here (DNS rebinding), in a browser that runs here.
-            return refusal(HTTPStatus.FORBIDDEN, "without a token, only http://127.0.0.1 is answered")
-        if known(token):
-            return None
-        return refusal(
-            HTTPStatus.UNAUTHORIZED, "this camera needs its token: open the address printed at its start"
-        )
+        host = read_host(request.headers.get("Host", ""))
+        if host is None:
+            return told(HTTPStatus.FORBIDDEN, "a request says whom it asks, in one Host header")
+        if not answered.answers(host):
+            return told(
+                HTTPStatus.FORBIDDEN,
+                f"{host} is no name that is answered here - if it means this machine, or a proxy in front of"
+                f" it, start with --allow-host {host}",
+            )
+        if embedded_elsewhere():
+            return told(HTTPStatus.FORBIDDEN, "the page of another site cannot show what is here")
+        if token is not None and not known(token):
+            return told(
+                HTTPStatus.UNAUTHORIZED, "this camera needs its token: open the address printed at its start"
+            )
+        if request.method not in READING and not same_origin():
+            return told(
+                HTTPStatus.FORBIDDEN, "only its own page may change something, or a script with X-Labelcam: 1"
+            )
+        g.keep_token = token is not None and "token" in request.args
+        return None
 
     @app.after_request
     def say_how_to_treat_it(response: Response) -> Response:
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers.setdefault("Content-Security-Policy", POLICY)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        if token is not None and request.args.get("token") and known(token):
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if response.mimetype in PICTURES:
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin" if beside_us() else "same-site"
+        if token is not None and g.get("keep_token"):
             response.set_cookie(cookie(), token, httponly=True, samesite="Strict")
         return response
 
@@ -64,13 +70,12 @@ def cookie() -> str:
     return f"labelcam_{request.environ['SERVER_PORT']}"
 
 
-def names_this_machine(host: str) -> bool:
-    """A Host header that means loopback."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:
-        return False
+def embedded_elsewhere() -> bool:
+    """Another site's page wants it as a part of itself, if only to take a viewer's place. A link is none."""
+    return request.headers.get("Sec-Fetch-Site") == "cross-site" and (
+        request.headers.get("Sec-Fetch-Mode"),
+        request.headers.get("Sec-Fetch-Dest"),
+    ) != ("navigate", "document")
 
 
 def same_origin() -> bool:
@@ -84,12 +89,22 @@ def same_origin() -> bool:
         return site == "same-origin"
     origin = request.headers.get("Origin")
     if origin is not None:
-        return urlsplit(origin).netloc == request.host
+        asking = host_of(origin)
+        return asking is not None and asking == read_host(request.headers.get("Host", ""))
     return "X-Labelcam" in request.headers
 
 
-def refusal(status: HTTPStatus, reason: str) -> Response:
-    """One line, as JSON."""
-    response = jsonify(error=reason)
-    response.status_code = status
-    return response
+def beside_us() -> bool:
+    """A page of the same machine asks, at whatever port. Chromium takes an address of numbers for no site, so
+    that "same-site" would not let OctoPrint at http://192.168.1.5 show http://192.168.1.5:8000/stream."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "same-site")
+    asking, host = host_of(request.headers.get("Referer", "")), read_host(request.headers.get("Host", ""))
+    return asking is not None and host is not None and asking.name == host.name
+
+
+def host_of(address: str) -> Host | None:
+    """Of an origin or of a page."""
+    scheme, _, rest = address.partition("://")
+    return read_host(rest.partition("/")[0]) if scheme in ("http", "https") else None

@@ -25,8 +25,9 @@ from stream.listening import ListenError, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import Record
 from stream.pipeline import Pipeline, Policy
-from stream.server import Server, ServerOptions, create_app
+from stream.server import ServerOptions, create_app
 from stream.server_metrics import Metrics
+from stream.server_waitress import Server
 from stream.sources import Source, SourceError, Wish, open_source
 from stream.station import Station
 from stream.switch import Switch
@@ -189,7 +190,8 @@ def test_what_is_not_there_is_404(demo: Site, path: str) -> None:
 
 def test_nothing_can_be_posted(demo: Site) -> None:
     for path in (*ROUTES, *STREAMS):
-        assert ask(demo.address, path, method="POST").status == 405, path
+        assert ask(demo.address, path, method="POST").status == 403, path
+        assert ask(demo.address, path, {"X-Labelcam": "1"}, method="POST").status == 405, path
 
 
 @pytest.mark.parametrize("fps", ["junk", "", "0", "-0", "-1", "nan", "inf", "-inf", "1e400"])
