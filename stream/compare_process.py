@@ -27,7 +27,7 @@ LOOK_S = 0.05  # how often it is looked at
 RETRY_S = 5
 END_S = 0.5  # how long close() waits for a killed process to be gone
 PREFIX = "labelcam: "
-"""What a command's last line begins with, if it failed as expected."""
+"""What the line begins with that a command ends with, if it failed as expected."""
 NO_DRAWING = "compare --html needs matplotlib"
 
 
@@ -125,12 +125,12 @@ def make_least(pid: int) -> None:
 
 
 def failure(status: int, lines: Sequence[str]) -> NoReport:
-    """From what a failed command said last."""
-    last = lines[-1] if lines else ""
-    if status == 1 and last.startswith(PREFIX):
-        reason = last.removeprefix(PREFIX)
+    """Of a failed command, from what it said last."""
+    told = [place for place, line in enumerate(lines) if line.startswith(PREFIX)]
+    if status == 1 and told:
+        reason = " ".join(lines[told[-1] :]).removeprefix(PREFIX)  # more than one only by a log's odd name
         wrong = HTTPStatus.NOT_IMPLEMENTED if reason.startswith(NO_DRAWING) else HTTPStatus.BAD_REQUEST
         return NoReport(wrong, reason)
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    log.error("a comparison failed, %s: %s", how, last)
+    log.error("a comparison failed, %s: %s", how, lines[-1] if lines else "it said nothing")
     return NoReport(HTTPStatus.INTERNAL_SERVER_ERROR, f"The comparison failed ({how}).")

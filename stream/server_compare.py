@@ -11,9 +11,9 @@ from pathlib import Path
 
 from flask import Flask, Response, render_template, request, send_file
 
-from stream.compare_process import Comparer, NoReport
+from stream.compare_process import LIMIT_S, Comparer, NoReport
 from stream.log import LogError
-from stream.log_folder import LogFile, LogFolder, open_regular
+from stream.log_folder import LogFile, LogFolder, open_regular, printable
 from stream.server_guard import refusal
 from stream.tables import minute_utc
 
@@ -28,10 +28,10 @@ REPORT_POLICY = (
 NO_LOG = "Labelcam is not writing a log."
 
 
-def add_compare(app: Flask, log: Path | None) -> Comparer:
-    """`log` is what --log named. To be closed at the end: a comparison may be in the making then."""
+def add_compare(app: Flask, log: Path | None, limit_s: float = LIMIT_S) -> Comparer:
+    """`log` is what --log named. Close it at the end: a comparison may be in the making then."""
     folder = None if log is None else LogFolder(log)
-    comparer = Comparer()
+    comparer = Comparer(limit_s)
 
     @app.get("/compare")
     def pick() -> Response:
@@ -147,7 +147,9 @@ def whole_lines(descriptor: int) -> int:
 def told(status: HTTPStatus, headline: str, reason: str, typed: str = "") -> Response:
     """A small page that says so, with the way back."""
     back = request.method == "POST"
-    page = render_template("compare_told.html", headline=headline, reason=reason, typed=typed, back=back)
+    page = render_template(
+        "compare_told.html", headline=headline, reason=printable(reason), typed=typed, back=back
+    )
     return Response(page, status)
 
 

@@ -28,7 +28,7 @@ import pytest
 from flask import Flask
 
 from stream import server_compare
-from stream.compare_process import Comparer, NoReport
+from stream.compare_process import LIMIT_S, Comparer, NoReport
 from stream.listening import listen
 from stream.log import JsonLog
 from stream.log_folder import HEAD_BYTES, MOST, LogFile, LogFolder, printable
@@ -71,12 +71,12 @@ Sites = Callable[[Path | None], AbstractContextManager[Site]]
 
 
 @contextmanager
-def served(log: Path | None) -> Iterator[Site]:
+def served(log: Path | None, limit_s: float = LIMIT_S) -> Iterator[Site]:
     """The routes as the program has them, without a camera."""
     folder = Path(server_compare.__file__).parent
     app = Flask("labelcam", root_path=str(folder), static_folder="page", static_url_path="/page")
     add_guard(app, None, ())
-    comparer = add_compare(app, log)
+    comparer = add_compare(app, log, limit_s)
     listening = listen("127.0.0.1", 0)
     server = Server(app, listening)
     server.start()
@@ -363,6 +363,8 @@ def test_a_second_comparison_is_told_to_wait(site: Site) -> None:
         assert ask(site.address, "/log").status == 200
         assert os.getpriority(os.PRIO_PROCESS, process) == 19
         assert Path(f"/proc/{process}/oom_score_adj").read_text() == "1000\n"
+        groups = Path(f"/proc/{process}/autogroup")
+        assert not groups.exists() or groups.read_text().endswith("nice 19\n")
         assert first.result().status == 200
     assert nothing_is_left()
 
@@ -391,6 +393,15 @@ def test_a_comparison_without_end_is_killed(logs: Path, long: LogFile) -> None:
     assert nothing_is_left()
 
 
+def test_a_page_about_an_odd_name_is_a_page(logs: Path, long: LogFile) -> None:
+    odd = b"\xff\n.jsonl"
+    (logs / long.name).rename(logs / os.fsdecode(odd))
+    with served(logs / "live.jsonl", limit_s=0.2) as site:
+        answer = site.compare(quote(odd))
+        assert answer.status == 503
+        assert "\\udcff\\n.jsonl" in text_of(answer)
+
+
 @pytest.mark.usefixtures("long")
 def test_the_program_ends_without_waiting_for_a_comparison(site: Site) -> None:
     with being_compared(site, "long.jsonl") as (answer, _):
@@ -409,11 +420,14 @@ def test_what_is_wrong_with_a_log_is_its_own_one_line(site: Site, logs: Path) ->
     lines = (logs / "live.jsonl").read_bytes().splitlines(keepends=True)
     (logs / "bad.jsonl").write_bytes(lines[0] + b"<b>junk</b>\n" + lines[1])
     (logs / "begun.jsonl").write_bytes(lines[0])
+    (logs / "odd\n\udcff.jsonl").write_bytes((logs / "bad.jsonl").read_bytes())
     bad, begun = site.compare("live.jsonl", "bad.jsonl"), site.compare("begun.jsonl")
-    assert (bad.status, begun.status) == (400, 400)
+    odd = site.compare("odd%0A%FF.jsonl")
+    assert (bad.status, begun.status, odd.status) == (400, 400, 400)
+    assert "odd \\udcff.jsonl, line 2: not a record of a log" in text_of(odd)
     assert "bad.jsonl, line 2: not a record of a log" in text_of(bad)
     assert "no frame in it" in text_of(begun)
-    for answer in (bad, begun):
+    for answer in (bad, begun, odd):
         assert str(logs) not in text_of(answer)
         assert "Traceback" not in text_of(answer)
 
