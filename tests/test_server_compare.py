@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 EVIL = "<script>alert(1)</script>"
-FORM = {"Content-Type": "application/x-www-form-urlencoded", "X-Labelcam": "1"}
+FORM = "application/x-www-form-urlencoded"
 
 
 class Site(NamedTuple):
@@ -54,9 +54,12 @@ class Site(NamedTuple):
         return self.post([*fields, *(("log", other) for other in others)])
 
     def post(self, fields: Sequence[tuple[str, str]]) -> Answer:
+        return self.send(urlencode(fields).encode(), FORM)
+
+    def send(self, body: bytes, kind: str) -> Answer:
         connection = HTTPConnection(*self.address, timeout=60)
         with closing(connection):
-            connection.request("POST", "/compare", urlencode(fields), FORM)
+            connection.request("POST", "/compare", body, {"Content-Type": kind, "X-Labelcam": "1"})
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, found, response.read())
@@ -224,6 +227,26 @@ def test_only_logs_are_listed(traps: Site) -> None:
     assert re.search(r">\d{4}-\d\d-\d\d \d\d:\d\d UTC<.*>\d\d\.\d kB<.*>being written<", page, re.DOTALL)
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", FORM),
+        (b"\xff\xfe\0=&&==;", FORM),
+        (b"base=%FF%00%zz&log=live.jsonl", FORM),
+        (b"&".join([b"log=live.jsonl"] * 4000), FORM),
+        (b'{"base":"live.jsonl"}', "application/json"),
+        (b"--x\r\nContent-Disposition: form-data; name=base\r\n\r\nl", "multipart/form-data; boundary=x"),
+        (b"base=live.jsonl", "multipart/form-data"),
+    ],
+    ids=["empty", "bytes", "escapes", "thousands", "JSON", "cut", "no boundary"],
+)
+def test_what_is_no_form_of_ours_is_400(site: Site, body: bytes, kind: str) -> None:
+    answer = site.send(body, kind)
+    assert answer.status == 400
+    assert 'href="/compare"' in answer.body.decode()
+    assert comparisons() == []
+
+
 def test_one_base_and_no_more_logs_than_fit(site: Site, logs: Path) -> None:
     assert "Choose the log that is the base" in text_of(site.compare(None))
     assert site.compare(None, "live.jsonl").status == 400
@@ -285,6 +308,15 @@ def test_names_may_be_anything(site: Site, logs: Path) -> None:
     assert answer.status == 200, text_of(answer)
     for shown in ("line\nbreak.jsonl", "\\udcff<b>.jsonl", "@options.jsonl", "--html.jsonl"):
         assert shown in text_of(answer)
+
+
+def test_the_command_prints_odd_names_on_any_terminal(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = logs / "\udcff ä.jsonl"
+    (logs / "stills.jsonl").rename(odd)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    words: list[str | Path] = [sys.executable, "run.py", "compare", odd]
+    ended = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.startswith("A  \\udcff \\xe4.jsonl: stills")
 
 
 def test_an_older_part_is_told_from_an_earlier_run(site: Site, logs: Path) -> None:
