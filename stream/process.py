@@ -40,9 +40,8 @@ def set_up_process(verbosity: int, journal: bool = False) -> None:
     # imported with the models.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a log's name may be no text; a terminal, not UTF-8
+        # A log's name may be no text, and a terminal may not know every character.
+        sys.stdout.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     # A busy Python thread keeps the interpreter's lock for so long when another wants it. With the default of
     # 5 ms an inference of 6.8 ms was measured to take 16, with 1 ms it takes 8.
