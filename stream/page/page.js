@@ -1,5 +1,5 @@
 // Keeps this page and its server together: one picture, one stream of events, both asked for again when they break.
-import { count, freeze, history, showAnswer, showState } from "./panels.js";
+import { clock, count, freeze, history, showAnswer, showState } from "./panels.js";
 import { askForSettings, followSettings } from "./settings.js";
 
 const SHORTEST_MS = 500;
@@ -199,8 +199,6 @@ setInterval(() => {
 
 // Buttons and keys.
 
-const clock = () => new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-
 function say(where, text) {
   if (where.textContent !== text) where.textContent = text; // what is set anew is read out anew
 }
@@ -211,7 +209,7 @@ function press(id, on, text) {
 }
 
 function pause() {
-  pausedAt = pausedAt ? null : clock();
+  pausedAt = pausedAt ? null : clock(new Date());
   press("pause", Boolean(pausedAt), pausedAt ? "Go on" : "Pause");
   if (pausedAt) hold();
   else watch();
@@ -243,7 +241,7 @@ async function snapshot() {
 byId("pause").addEventListener("click", pause);
 byId("fullscreen").addEventListener("click", fullScreen);
 byId("fullscreen").hidden = !document.fullscreenEnabled; // of a figure: not on every phone
-byId("freeze").addEventListener("click", () => press("freeze", ...freeze(clock())));
+byId("freeze").addEventListener("click", () => press("freeze", ...freeze(clock(new Date()))));
 byId("snapshot").addEventListener("click", (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a tab of its own
   event.preventDefault();

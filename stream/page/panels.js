@@ -36,6 +36,8 @@ function fill(id, facts, make) {
 const fixed = (value, digits) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const ms = (value) => fixed(value, value < 1 ? 2 : value < 100 ? 1 : 0);
 
+export const clock = (at) => at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
 // The answer.
 
 let newest = null; // answer
@@ -85,10 +87,8 @@ function paint() {
 
 /** The answer gets older whether something comes or not. */
 export function count() {
-  const age_ms = newest && 1000 * newest.age_s + performance.now() - came;
-  const long = age_ms >= 10000;
-  say(byId("age"), newest ? (long ? age_ms / 1000 : age_ms).toFixed(long ? 1 : 0) : "–");
-  say(byId("age-unit"), long ? "s" : "ms");
+  const age_s = newest && newest.age_s + (performance.now() - came) / 1000;
+  say(byId("age"), fixed(age_s, age_s < 10 ? 2 : 1));
 }
 
 // The latencies.
@@ -207,7 +207,7 @@ function eventRow(one) {
   const [t_s, word, detail, bad] = one;
   const at = new Date(1000 * t_s);
   const today = at.toDateString() === new Date().toDateString();
-  const time = element("time", "", at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }));
+  const time = element("time", "", clock(at));
   time.dateTime = at.toISOString();
   time.title = at.toLocaleString();
   if (!today) time.prepend(`${at.toLocaleDateString([], { day: "numeric", month: "short" })} `);
@@ -217,7 +217,7 @@ function eventRow(one) {
 function setUp(state, source) {
   const { log } = state;
   const facts = [
-    ["source", source && (source.name === source.kind + ":" ? source.name : `${source.name}`)],
+    ["source", source?.name],
     ["picture", source && `${source.size.join(" × ")}${source.fps ? `, ${fixed(source.fps, 0)} fps asked` : ""}`],
     ["read by", source?.via],
     ["note", source?.note],
@@ -226,8 +226,8 @@ function setUp(state, source) {
     ["runtime", [state.runtime, state.runtime_version].filter(Boolean).join(" ")],
     ["runs on", [state.device, state.threads && `${state.threads} thread${state.threads > 1 ? "s" : ""}`].filter(Boolean).join(", ")],
     ["remark", state.note],
-    ["camera lost", state.losses ? `${state.losses} times` : null],
-    ["broken pictures", state.broken_pictures ? String(state.broken_pictures) : null],
+    ["camera lost", state.losses > 1 ? `${state.losses} times` : state.losses && "once"],
+    ["broken pictures", state.broken_pictures],
     ["log", log ? `${log.name}, ${(log.bytes / 1e6).toFixed(1)} MB${log.lost_lines ? `, ${log.lost_lines} lines lost` : ""}` : "none – start with --log FILE"],
   ];
   return facts.filter(([, value]) => value).map(([name, value]) => [name, String(value)]);
