@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import cast
 
 from backends.base import Backend, BackendUnavailable, ModelToRun
@@ -31,6 +32,19 @@ RUNTIMES = {
     "tensorrt": ("tensorrt", "jetson-inference"),
 }
 """What `--runtime` may force, of a backend that has several."""
+
+
+LIBRARIES = {
+    "tflite": ("ai_edge_litert", "tflite_runtime", "tensorflow"),
+    "tensorflow": ("tensorflow",),
+    "tensorrt": ("tensorrt", "jetson_inference", "jetson"),
+}
+"""Modules of which a backend needs one."""
+
+
+def installed(name: str) -> bool:
+    """Whether one of the backend's libraries is there; nothing is imported."""
+    return any(map(find_spec, LIBRARIES[name]))
 
 
 def load_backend(name: str, model: ModelToRun) -> Backend:

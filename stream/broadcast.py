@@ -1,19 +1,21 @@
-"""Sends every viewer the newest picture, from one thread: a slow one skips, and costs the others nothing."""
+"""Sends everybody the newest there is, from one thread: a slow one skips, and costs the others nothing."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import math
 import os
 import selectors
 import socket
+import sys
+import termios
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-
-from stream.frames import Picture
-from stream.hub import Hub
+from typing import Any, Protocol
 
 REPEAT_S, LONGEST_REPEAT_S = 1.0, 10.0
 """Without a new picture the last one is sent again: a vanished viewer is only noticed by writing to it."""
@@ -23,28 +25,58 @@ LOOK_S = 0.25
 """How often to look for what no event tells of."""
 EARLY_S = 0.005
 """A picture may come so much before it is due, or a limit of 15 would give 10 of a camera's 30."""
+STALLED_S = 5.0
+"""Who takes nothing in so long is looked at, and is put out if he takes nothing in as long again. This is the
+deadline of a send: on sockets that never block, the kernel's own (SO_SNDTIMEO) means nothing."""
+
+
+NOT_LOOKED = -1
+
+
+class Feed(Protocol):
+    """What a connection follows: pictures in one width, say."""
+
+    @property
+    def newest(self) -> Any:
+        """What is new is another object."""
+
+    @property
+    def stale(self) -> Any:
+        """Not to be sent, though it is the newest when the connection comes."""
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more comes."""
+
+    def part(self, item: Any, /) -> bytes:
+        """What goes out for it: the same object for all who follow."""
 
 
 class Viewer:
     """One connection. Owned by the broadcast's thread."""
 
-    def __init__(self, connection: socket.socket, interval_s: float, left: Callable[[], None]) -> None:
-        self.connection, self.interval_s, self.left = connection, interval_s, left
+    def __init__(
+        self, connection: socket.socket, feed: Feed, interval_s: float, left: Callable[[], None]
+    ) -> None:
+        self.connection, self.feed, self.interval_s, self.left = connection, feed, interval_s, left
         self.pending = memoryview(b"")  # what the kernel has not taken yet
         self.blocked = False  # it will say when it takes more
-        self.shown: Picture | None = None
+        self.unsent = NOT_LOOKED  # bytes that the peer had not taken, as of the last look
+        self.look_s = 0.0  # when to look whether he takes something, while something is pending
+        self.shown: Any = feed.stale
         self.due_s = 0.0  # for another picture, not before
         self.repeat_s = math.inf  # for the same one again
 
-    def next_part(self, newest: Picture | None, now_s: float) -> bytes | None:
+    def next_part(self, now_s: float) -> bytes | None:
         """What to send now, if anything: a new picture when it is due, the same one when it was long ago."""
+        newest = self.feed.newest
         if newest is None or now_s < (self.repeat_s if newest is self.shown else self.due_s - EARLY_S):
             return None
         self.shown = newest
         on_time = now_s < self.due_s + self.interval_s
         self.due_s = (self.due_s if on_time else now_s) + self.interval_s
         self.repeat_s = now_s + min(max(self.interval_s, REPEAT_S), LONGEST_REPEAT_S)
-        return newest.part
+        return self.feed.part(newest)
 
 
 class Broadcast:
@@ -54,8 +86,10 @@ class Broadcast:
     all of them for Python's lock.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self) -> None:
+        self.sent_bytes = 0
+        self.evicted = {"stalled": 0, "error": 0}
+        self.came_round_ns: int | None = None
         self._joining: deque[Viewer] = deque()
         self._viewers: set[Viewer] = set()
         self._selector = selectors.DefaultSelector()
@@ -71,31 +105,34 @@ class Broadcast:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        self._hub.on_publish = self._nudge
         self._thread.start()
 
     def add(
-        self, connection: socket.socket, head: bytes, interval_s: float, left: Callable[[], None]
+        self,
+        connection: socket.socket,
+        head: bytes,
+        feed: Feed,
+        interval_s: float,
+        left: Callable[[], None],
     ) -> None:
-        """Take over a connection: first `head`, then pictures, `interval_s` apart at least. `left` is called
-        when its viewer is gone."""
-        viewer = Viewer(connection, interval_s, left)
+        """Take over a connection: first `head`, then what the feed brings, `interval_s` apart at least.
+        `left` is called when it is gone."""
+        viewer = Viewer(connection, feed, interval_s, left)
         viewer.pending = memoryview(head)
-        viewer.shown = self._hub.enter()
         self._joining.append(viewer)
-        if not self._nudge():
+        if not self.nudge():
             self._turn_away()
 
     def close(self, until_s: float) -> None:
-        """`until_s` is the monotonic time at which what is still being sent is cut."""
-        self._hub.close()
+        """Once the feeds are closed. `until_s` is the monotonic time at which what is still being sent is
+        cut."""
         self._end_s = until_s
-        self._nudge()
+        self.nudge()
         if self.alive:
             self._thread.join(max(0.0, until_s - time.monotonic()) + 0.1)
 
-    def _nudge(self) -> bool:
-        """Wake the thread; False if it has ended."""
+    def nudge(self) -> bool:
+        """Something is new: wake the thread; False if it has ended."""
         with self._lock:
             if self._open:
                 os.eventfd_write(self._wake, 1)
@@ -105,6 +142,7 @@ class Broadcast:
         with suppress(OSError):  # a service's system call filter may refuse it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # on Linux, this thread's
         while self._viewers or self._end_s == math.inf:
+            self.came_round_ns = time.monotonic_ns()
             for key, events in self._selector.select(min(LOOK_S, max(0.0, self._end_s - time.monotonic()))):
                 if key.data is None:
                     os.eventfd_read(self._wake)
@@ -139,21 +177,28 @@ class Broadcast:
         if viewer.pending:
             if now_s > self._end_s:
                 self._drop(viewer)
-        elif (part := viewer.next_part(self._hub.newest, now_s)) is not None:
+            elif has_stalled(viewer, now_s):
+                self._drop(viewer, "stalled")
+        elif (part := viewer.next_part(now_s)) is not None:
             viewer.pending = memoryview(part)
             self._send(viewer)
-        elif self._hub.closed:
+        elif viewer.feed.closed or self._end_s < math.inf:
             self._drop(viewer)
 
     def _send(self, viewer: Viewer) -> None:
         """As much as the kernel takes; the rest when it says that it takes more."""
         try:
             while viewer.pending:
-                viewer.pending = viewer.pending[viewer.connection.send(viewer.pending) :]
+                sent = viewer.connection.send(viewer.pending)
+                viewer.pending = viewer.pending[sent:]
+                viewer.unsent, viewer.look_s = NOT_LOOKED, time.monotonic() + STALLED_S
+                self.sent_bytes += sent
         except BlockingIOError:
             pass
-        except OSError:
-            self._drop(viewer)
+        except OSError as error:
+            # Who leaves without a word, or at once, is no trouble; who does not answer for long has stalled.
+            reasons = {errno.ETIMEDOUT: "stalled", errno.ECONNRESET: None, errno.EPIPE: None}
+            self._drop(viewer, reasons.get(error.errno or 0, "error"))
             return
         if viewer.blocked != bool(viewer.pending):
             viewer.blocked = not viewer.blocked
@@ -170,12 +215,31 @@ class Broadcast:
         except OSError:
             return True
 
-    def _drop(self, viewer: Viewer) -> None:
+    def _drop(self, viewer: Viewer, reason: str | None = None) -> None:
+        """Without a reason, the viewer's own."""
+        if reason is not None:
+            self.evicted[reason] += 1
         self._viewers.discard(viewer)
         self._selector.unregister(viewer.connection)
         self._leave(viewer)
 
-    def _leave(self, viewer: Viewer) -> None:
+    @staticmethod
+    def _leave(viewer: Viewer) -> None:
         viewer.connection.close()
-        self._hub.leave()
         viewer.left()
+
+
+def has_stalled(viewer: Viewer, now_s: float) -> bool:
+    """The peer takes nothing. One on a very slow line takes some of what the kernel holds, long before the
+    kernel takes more of us."""
+    if now_s < viewer.look_s:
+        return False
+    before, viewer.unsent = viewer.unsent, unsent_bytes(viewer.connection)
+    viewer.look_s = now_s + STALLED_S
+    return viewer.unsent == before
+
+
+def unsent_bytes(connection: socket.socket) -> int:
+    """What the peer has not acknowledged."""
+    counted = fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0\0\0\0")
+    return int.from_bytes(counted, sys.byteorder)

@@ -70,6 +70,7 @@ class Capture:
         self.started_ns = time.monotonic_ns()
         self.broken = 0  # pictures that could not be used
         self.losses = 0
+        self.came_round_ns: int | None = None
         self._frames, self._prepare, self._sink = frames, prepare, sink
         self._open_again, self._stopping, self._patience = open_again, stopping, patience
         self._seqs = count()
@@ -97,6 +98,7 @@ class Capture:
         reader: Reader | None = None
         try:
             while not self._stopping.is_set():
+                self.came_round_ns = time.monotonic_ns()
                 reader = Reader(self._opener(source, again), self._read)
                 lost = self._look_after(reader)
                 if lost is None:
@@ -199,6 +201,7 @@ class Capture:
         while not reader.ended_within(TICK_S):
             if self._stopping.is_set():
                 return None
+            self.came_round_ns = time.monotonic_ns()
             self._record_trouble()
             silent_s = self._silent_s(reader)
             if silent_s is not None:

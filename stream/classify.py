@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from backends import Backend
 from models.recipe import Image
@@ -12,13 +15,23 @@ from stream.latest import Latest
 from stream.log import Record, Sink
 from stream.rate import Rate
 
+IDLE_S = 0.25
+"""How often to come round although no frame comes: a new model may be waiting."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What frames are classified with. Replaced as a whole, between two frames."""
+
+    backend: Backend
+    reading: Reading
+    smoothing: float = 0.0
+
 
 class Classify:
     def __init__(
         self,
-        backend: Backend,
-        reading: Reading,
-        smoothing: float,
+        work: Work,
         max_frames: int | None,
         frames: Latest[Frame],
         answers: Latest[Answer],
@@ -27,20 +40,38 @@ class Classify:
     ) -> None:
         self.rate = Rate()
         self.count, self.skipped = 0, 0
-        self._backend, self._reading, self._max_frames = backend, reading, max_frames
-        self._smoother = Smoother(smoothing) if smoothing else None
+        self.came_round_ns: int | None = None
+        self._work, self._max_frames = work, max_frames
+        self._waiting: deque[tuple[Work, Callable[[], object]]] = deque()
         self._frames, self._answers, self._every_frame, self._sink = frames, answers, every_frame, sink
+
+    @property
+    def work(self) -> Work:
+        return self._work
+
+    def use(self, work: Work, taken: Callable[[], object]) -> None:
+        """From the next frame on. `taken` is called by the loop when it has let go of the work before."""
+        self._waiting.append((work, taken))
 
     def run(self) -> None:
         put = self._answers.hand if self._every_frame else self._answers.put
+        smoother = smoother_for(self._work)
         expected = 0
         held: Answer | None = None
         try:
-            for frame in self._frames.follow():
+            for frame in self._frames.ticks(IDLE_S):
+                self.came_round_ns = time.monotonic_ns()
                 if held is not None:
                     put(held)
+                    held = None
+                while self._waiting:
+                    self._work, taken = self._waiting.popleft()
+                    smoother = smoother_for(self._work)
+                    taken()
+                if frame is None:
+                    continue
                 skipped, expected = frame.seq - expected, frame.seq + 1
-                answer = answer_to(frame, self._backend, self._reading, self._smoother, skipped)
+                answer = answer_to(frame, self._work.backend, self._work.reading, smoother, skipped)
                 self.rate.mark(answer.done_ns)
                 self.count += 1
                 self.skipped += skipped
@@ -58,12 +89,22 @@ class Classify:
             self._frames.close()
             self._answers.close()
 
+    def prepared(self, image: Image) -> Prepared:
+        """For a frame that is prepared by another thread, ahead of its turn."""
+        return prepare(image, self._work.backend)
+
+
+def smoother_for(work: Work) -> Smoother | None:
+    return Smoother(work.smoothing) if work.smoothing else None
+
 
 def answer_to(
     frame: Frame, backend: Backend, reading: Reading, smoother: Smoother | None = None, skipped: int = 0
 ) -> Answer:
     """Prepare, infer, read the scores; live frames and stills alike, so that their times can be compared."""
-    prepared = frame.prepared or prepare(frame.image, backend)
+    prepared = frame.prepared
+    if prepared is None or prepared.backend is not backend:  # the model was changed meanwhile
+        prepared = prepare(frame.image, backend)
     started_ns = time.monotonic_ns()
     scores = backend.infer(prepared.tensor)
     inferred_ns = time.monotonic_ns()
@@ -77,7 +118,7 @@ def answer_to(
 
 def prepare(image: Image, backend: Backend) -> Prepared:
     started_ns = time.monotonic_ns()
-    return Prepared(backend.prepare(image), started_ns, time.monotonic_ns())
+    return Prepared(backend.prepare(image), started_ns, time.monotonic_ns(), backend)
 
 
 def frame_record(answer: Answer) -> Record:

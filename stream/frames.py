@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import quote
 
-from backends.base import Tensor
+from backends.base import Backend, Tensor
 from models.recipe import Image
 from models.scores import Prediction
+from stream.multipart import multipart
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Prepared:
     tensor: Tensor
     started_ns: int
     done_ns: int
+    backend: Backend  # whose model it is for
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,29 @@ class Answer:
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame, or the want of one, painted and encoded once for all who watch."""
+    """A frame, or the want of one, painted and encoded once for all who watch it in this width."""
 
     seq: int | None  # of the frame; None: no signal
     answer_seq: int | None
     jpeg: bytes
     captured_s: float  # Unix time of capture
-    part: bytes  # of a multipart stream, made once for all viewers
+    best: Prediction | None = None  # what is painted on it
+    age_s: float = 0.0  # from capture to here
+
+    @cached_property
+    def part(self) -> bytes:
+        """Of a multipart stream, made once for all viewers."""
+        return multipart(self.jpeg, self.captured_s)
+
+    @cached_property
+    def part_with_facts(self) -> bytes:
+        """The same, with headers that say what is on it."""
+        facts = {"Online": "false" if self.seq is None else "true", "Age": f"{self.age_s:.6f}"}
+        if self.seq is not None:
+            facts["Seq"] = str(self.seq)
+        if self.answer_seq is not None:
+            facts["Answer-Seq"] = str(self.answer_seq)
+        if self.best is not None:
+            facts["Label"] = quote(self.best.label, safe=" ,'()&/")  # a header is ASCII, in one line
+            facts["Score"] = f"{self.best.score:.4f}"
+        return multipart(self.jpeg, self.captured_s, facts)

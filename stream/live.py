@@ -11,22 +11,22 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from urllib.parse import quote
 
-from stream.broadcast import Broadcast
-from stream.capture import Capture, described
-from stream.hub import Hub
+from stream.capture import described
 from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
-from stream.log import JsonLog, Record, Sink, run_record
+from stream.log import JsonLog, Record, run_record
 from stream.pipeline import SLICE_S, Pipeline, Policy
 from stream.process import on_signals
 from stream.server import Server, ServerOptions, create_app
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
-from stream.state import Status
+from stream.station import Station
+from stream.switch import Switch
 
 END_S, FREE_S = 1.0, 0.5
 """How long loops and responses may take to end before they are left behind, and how much longer a driver may
@@ -60,54 +60,55 @@ def live(wish: LiveWish) -> None:
         )
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
         model = load_model(wish.model)
-        opened.callback(model.backend.close)
+        switch = Switch(model, wish.model, wish.policy.smoothing, wish.policy.quality)
+        opened.callback(switch.close)
         asked = Event()
         on_signals(asked.set)  # until now there was nothing to take down, and a signal was the end
         source = open_first(wish, asked)
         if source is None and asked.is_set():
             return
-        sink = opened.enter_context(log_file(wish, model, source))
-        hub = Hub(always=wish.encode_always)
+        describe = partial(live_record, wish)
+        log = opened.enter_context(log_file(wish.log, describe(model, wish.policy, source)))
         supervisor = Supervisor(wish.service)
-        pipeline = Pipeline(
+        station = Station(
             source,
             lambda again: open_again(again or wish.source, wish),
-            model.backend,
-            model.reading,
+            switch,
             wish.policy,
-            hub,
-            sink,
-            beat=lambda: beat(supervisor, pipeline.capture),
+            describe,
+            encode_always=wish.encode_always,
+            max_streams=wish.max_streams,
+            log=log,
+            beat=partial(beat, supervisor),
         )
-        broadcast = Broadcast(hub)
-        options = ServerOptions(token, wish.max_streams)
-        status = Status(pipeline, broadcast, model)
-        server = Server(create_app(hub, broadcast, status, options), listening)
-        opened.callback(shut_down, pipeline, broadcast, server, wish.camera.ending)
+        server = Server(create_app(station.status, ServerOptions(token)), listening)
+        opened.callback(shut_down, station, server, wish.camera.ending)
         opened.callback(supervisor.stopping)
-        pipeline.start()
-        broadcast.start()
+        station.start()
         server.start()
         url = address(listening, None if wish.token else token)  # whoever gave one knows it
         print(greeting(url, source, wish.source, model), flush=True)
         supervisor.ready(address(listening, None))
-        pipeline.join(wish.duration_s or math.inf, unless=asked)
+        station.pipeline.join(wish.duration_s or math.inf, unless=asked)
 
 
-def beat(supervisor: Supervisor, capture: Capture) -> None:
+def beat(supervisor: Supervisor, pipeline: Pipeline) -> None:
     """Once round of the loop that paints. A folder may rest for a minute from picture to picture."""
+    if pipeline.hanging():
+        return  # the watchdog is to bite
+    capture = pipeline.capture
     resting = capture.source is not None and capture.source.paced
     supervisor.beat(capture.count, capture.fault(), resting)
 
 
-def shut_down(pipeline: Pipeline, broadcast: Broadcast, server: Server, ending: Event) -> None:
+def shut_down(station: Station, server: Server, ending: Event) -> None:
     """End the loops, the streams, the server, in END_S all together. Raises what ended a loop early."""
     until_s = time.monotonic() + END_S
-    pipeline.stop()
+    station.pipeline.stop()
     ending.set()  # not before: a camera that is not waited for is no lost one now
-    broadcast.close(until_s)
+    station.stop(until_s)
     server.close(until_s)
-    pipeline.join(max(0.0, until_s + FREE_S - time.monotonic()))
+    station.pipeline.join(max(0.0, until_s + FREE_S - time.monotonic()))
 
 
 def open_first(wish: LiveWish, asked: Event) -> Source | None:
@@ -146,16 +147,16 @@ def open_again(name: str, wish: LiveWish) -> Source:
 
 
 @contextmanager
-def log_file(wish: LiveWish, model: Model, source: Source | None) -> Iterator[Sink]:
+def log_file(path: Path | None, record: Record) -> Iterator[JsonLog | None]:
     """Where records go: the file asked for, or nowhere."""
-    if wish.log is None:
-        yield lambda record: None
+    if path is None:
+        yield None
         return
-    with JsonLog(wish.log, live_record(wish, model, source)) as sink:
-        yield sink
+    with JsonLog(path, record) as log:
+        yield log
 
 
-def live_record(wish: LiveWish, model: Model, source: Source | None) -> Record:
+def live_record(wish: LiveWish, model: Model, policy: Policy, source: Source | None) -> Record:
     return {
         **run_record("live"),
         **model.record(),
@@ -164,7 +165,7 @@ def live_record(wish: LiveWish, model: Model, source: Source | None) -> Record:
         "source_via": source.via if source else None,
         "size": source.size if source else None,
         "fps": source.fps if source else None,
-        "policy": {**asdict(wish.policy), "encode_always": wish.encode_always},
+        "policy": {**asdict(policy), "encode_always": wish.encode_always},
     }
 
 

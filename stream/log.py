@@ -71,7 +71,7 @@ class JsonLog:
         drain_s: float = DRAIN_S,
     ) -> None:
         self.statistics = Statistics()
-        self._path = path
+        self.path = path
         self._running = run is not None
         self._file = _Files(path, _line(run) if run else b"", max_bytes, keep)
         self._queue_size = queue_size
@@ -116,6 +116,11 @@ class JsonLog:
         with self._change:
             return self._lost
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the newest file."""
+        return self._file.size_bytes
+
     def close(self) -> None:
         """Takes little longer than `drain_s` whatever the disk does: a writer that hangs is left behind."""
         with self._change:
@@ -124,7 +129,7 @@ class JsonLog:
             self._change.notify()
         self._thread.join(self._drain_s + END_S)
         if self._thread.is_alive():
-            log.warning("the log %s has no end: the disk did not take its last lines in time", self._path)
+            log.warning("the log %s has no end: the disk did not take its last lines in time", self.path)
             while (record := self._next()) is not None:
                 self.statistics.add(record)
                 self._lose()
@@ -161,7 +166,7 @@ class JsonLog:
             lines = (_line(_loss(lost - self._told)) if tells else b"") + _line(record)
         except (TypeError, ValueError, RuntimeError) as error:  # the last: changed meanwhile, or without end
             self._lose()
-            log.warning("the log %s lost a record that is not JSON: %s", self._path, error)
+            log.warning("the log %s lost a record that is not JSON: %s", self.path, error)
             return
         try:
             self._file.append(lines)
@@ -169,14 +174,14 @@ class JsonLog:
             self._lose()
             self._retry_at = time.monotonic() + self._retry_s
             if not self._failing:
-                log.warning("the log %s loses lines: %s; all else goes on", self._path, error.strerror)
+                log.warning("the log %s loses lines: %s; all else goes on", self.path, error.strerror)
             self._failing = True
             return
         if tells:
             self._told = lost
             self._tell_at = time.monotonic() + self._retry_s
         if self._failing:
-            log.info("the log %s is written again; %d lines are lost so far", self._path, lost)
+            log.info("the log %s is written again; %d lines are lost so far", self.path, lost)
         self._failing = False
 
     def _lose(self) -> None:
@@ -196,6 +201,10 @@ class _Files:
         self._size = 0  # of whole lines
         self._begun = False  # `head` is in it
         self._torn = False  # a failed write has left something behind them
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size
 
     def append(self, lines: bytes) -> None:
         full = self._size + len(lines) > self._max_bytes and self._size > len(self.head)

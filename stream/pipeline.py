@@ -7,12 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from backends import Backend
 from models.scores import Reading
 from stream.capture import PATIENCE, Capture, Patience
-from stream.classify import Classify, prepare
+from stream.classify import Classify, Work
 from stream.frames import Answer, Frame
 from stream.hub import Hub
 from stream.latest import Latest
@@ -21,6 +20,10 @@ from stream.render import Render, Show
 from stream.sources import Source
 
 SLICE_S = 0.05
+
+LONGEST_ROUND_S = {"capture": 15.0, "classify": 60.0, "render": 15.0}
+"""What a loop may take to come round before it counts as hanging. A camera is tried again after 10 s at most;
+a model may compile something in an inference."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,18 @@ class Pipeline:
         beat: Callable[[], None] = lambda: None,
         patience: Patience = PATIENCE,
     ) -> None:
-        facts = backend.facts()
         frames: Latest[Frame] = Latest()
         self.answers: Latest[Answer] = Latest()
         self._stopping = threading.Event()
         self._slots = (frames, self.answers, hub)
-        ahead = partial(prepare, backend=backend) if policy.every_frame else None
+        work = Work(backend, reading, policy.smoothing)
+        self.classify = Classify(work, policy.max_frames, frames, self.answers, policy.every_frame, sink)
+        ahead = self.classify.prepared if policy.every_frame else None
         self.capture = Capture(source, open_again, frames, ahead, sink, self._stopping, patience)
-        self.classify = Classify(
-            backend,
-            reading,
-            policy.smoothing,
-            policy.max_frames,
-            frames,
-            self.answers,
-            policy.every_frame,
-            sink,
-        )
         one_by_one = policy.every_frame or (source is not None and source.kind == "stills")
         show: Show = "classified" if one_by_one else policy.show
-        runtime = f"{facts.runtime} {facts.version}"
         self.render = Render(
-            show, policy.quality, runtime, self.capture, self.classify, frames, self.answers, hub, sink, beat
+            show, policy.quality, self.capture, self.classify, frames, self.answers, hub, sink, beat
         )
         loops = {"capture": self.capture.run, "classify": self.classify.run, "render": self.render.run}
         self._ended = [threading.Event() for _ in loops]
@@ -109,6 +102,15 @@ class Pipeline:
         return all(thread.ident for thread in self._threads) and not any(
             ended.is_set() for ended in self._ended
         )
+
+    def hanging(self) -> str | None:
+        """Which loop has not come round for too long, in a line; None while all do."""
+        now_ns = time.monotonic_ns()
+        for name, loop in (("capture", self.capture), ("classify", self.classify), ("render", self.render)):
+            round_s = (now_ns - (loop.came_round_ns or now_ns)) / 1e9
+            if round_s > LONGEST_ROUND_S[name]:
+                return f"the {name} loop has not come round for {round_s:.0f} s"
+        return None
 
     def _guard(self, loop: Callable[[], None], ended: threading.Event) -> None:
         """The broad catch of the loops: an error in a loop ends the others, and `join` passes it on."""

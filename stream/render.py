@@ -8,11 +8,11 @@ from typing import Literal
 
 import cv2
 
-from models.recipe import Image, size_of
+from models.recipe import Image, as_image, size_of
 from stream.capture import Capture
 from stream.classify import Classify
 from stream.frames import Answer, Frame, Picture
-from stream.hub import Hub, multipart
+from stream.hub import Hub
 from stream.latest import Latest
 from stream.log import Sink
 from stream.overlay import Caption, paint, paint_no_signal, warm_up
@@ -29,7 +29,6 @@ class Render:
         self,
         show: Show,
         quality: int,
-        runtime: str,
         capture: Capture,
         classify: Classify,
         frames: Latest[Frame],
@@ -39,7 +38,9 @@ class Render:
         beat: Callable[[], None],
     ) -> None:
         self._beat = beat  # called each time round: a supervisor's watchdog is fed with it
-        self._show, self._quality, self._runtime = show, quality, runtime
+        self.quality = quality
+        self.came_round_ns: int | None = None
+        self._show = show
         self._capture, self._classify = capture, classify
         self._frames, self._answers, self._hub, self._sink = frames, answers, hub, sink
 
@@ -48,6 +49,7 @@ class Render:
         painted, told, entered = None, None, 0
         try:
             for frame, answer in self._shown():
+                self.came_round_ns = time.monotonic_ns()
                 self._beat()
                 if not self._hub.watched:
                     continue
@@ -80,11 +82,16 @@ class Render:
         started_ns = time.monotonic_ns()
         painted = paint(frame.image, self._caption(answer, started_ns))
         drawn_ns = time.monotonic_ns()
-        jpeg = encode(painted, self._quality)
+        jpegs = self._encoded(painted)
         done_ns = time.monotonic_ns()
         answer_seq = answer.frame.seq if answer else None
+        best = answer.predictions[0] if answer and answer.predictions else None
+        age_s = (done_ns - frame.arrived_ns) / 1e9
         self._hub.publish(
-            Picture(frame.seq, answer_seq, jpeg, frame.arrived_s, multipart(jpeg, frame.arrived_s))
+            {
+                width: Picture(frame.seq, answer_seq, jpeg, frame.arrived_s, best, age_s)
+                for width, jpeg in jpegs.items()
+            }
         )
         self._sink(
             {
@@ -103,18 +110,26 @@ class Render:
         size = size_of(frame.image) if frame else source.size if source else (640, 480)
         since_ns = frame.arrived_ns if frame else self._capture.started_ns
         since_s = (time.monotonic_ns() - since_ns) / 1e9
-        jpeg = encode(paint_no_signal(size, fault, since_s), self._quality)
+        jpegs = self._encoded(paint_no_signal(size, fault, since_s))
         now_s = time.time()
-        self._hub.publish(Picture(None, None, jpeg, now_s, multipart(jpeg, now_s)))
+        self._hub.publish({width: Picture(None, None, jpeg, now_s) for width, jpeg in jpegs.items()})
+
+    def _encoded(self, painted: Image) -> dict[int, bytes]:
+        """As JPEG, once for each width that is watched. None is wider than the picture itself."""
+        own_width = painted.shape[1]
+        shown = {width: min(width or own_width, own_width) for width in self._hub.widths}
+        jpegs = {width: encode(narrowed(painted, width), self.quality) for width in set(shown.values())}
+        return {width: jpegs[shown_width] for width, shown_width in shown.items()}
 
     def _caption(self, answer: Answer | None, now_ns: int) -> Caption:
+        facts = self._classify.work.backend.facts()
         return Caption(
             predictions=answer.predictions if answer else (),
             camera_fps=self._capture.rate.per_second(now_ns),
             model_fps=self._classify.rate.per_second(now_ns),
             infer_ms=answer.infer_us / 1000 if answer else None,
             age_ms=(now_ns - answer.frame.arrived_ns) / 1e6 if answer else None,
-            runtime=self._runtime,
+            runtime=f"{facts.runtime} {facts.version}",
             remarks=self._capture.remarks(),
         )
 
@@ -127,3 +142,12 @@ def encode(image: Image, quality: int) -> bytes:
             f"a picture of {image.shape[1]}x{image.shape[0]} is too large for JPEG - shrink it to 65500"
         )
     return buffer.tobytes()
+
+
+def narrowed(image: Image, width: int) -> Image:
+    """At its own aspect ratio."""
+    own_width, own_height = size_of(image)
+    if width == own_width:
+        return image
+    height = max(1, round(own_height * width / own_width))
+    return as_image(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))

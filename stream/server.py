@@ -18,8 +18,10 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import WSGITask
 from waitress.wasyncore import close_all
 
-from stream.broadcast import Broadcast
-from stream.hub import BOUNDARY, Hub
+from stream.broadcast import Broadcast, Feed
+from stream.hub import OWN, Full
+from stream.multipart import BOUNDARY
+from stream.server_control import add_control
 from stream.server_guard import add_guard, refusal
 from stream.state import Status
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 SNAPSHOT_S = 1.0
 THREADS = 8
 """For pages, figures and snapshots. Streams take none, so health checks are answered however many watch."""
+NARROWEST = 64
+NO_WIDTH = f"width is a whole number of pixels from {NARROWEST} up, such as /stream?width=320"
 TAKE_OVER = "labelcam.take_over"
 """In a request's environment: gives the application the connection itself."""
 
@@ -36,7 +40,6 @@ TAKE_OVER = "labelcam.take_over"
 @dataclass(frozen=True)
 class ServerOptions:
     token: str | None = None  # None: whoever can connect may watch
-    max_streams: int = 128
     hosts: tuple[str, ...] = ()  # names besides this machine's under which we are asked, by a proxy
 
 
@@ -102,54 +105,42 @@ class Channel(HTTPChannel):
     task_class = Task
 
 
-class StreamResponse(Response):
-    """An endless response: its head goes out like any other's, and then the broadcast has the connection."""
+class EndlessResponse(Response):
+    """Its head goes out like any other's, with `beginning`, and then the broadcast has the connection."""
 
     automatically_set_content_length = False
 
-    def __init__(self, broadcast: Broadcast, interval_s: float) -> None:
-        headers = {"Pragma": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(headers=headers, content_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}")
-        self._broadcast, self._interval_s = broadcast, interval_s
+    def __init__(
+        self, broadcast: Broadcast, feed: Feed, kind: str, beginning: bytes, interval_s: float = 0.0
+    ) -> None:
+        super().__init__(headers={"Pragma": "no-cache", "X-Accel-Buffering": "no"}, content_type=kind)
+        self._broadcast, self._feed, self._interval_s = broadcast, feed, interval_s
+        self._beginning = beginning
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.headers)]
-        head = "\r\n".join([*lines, "Connection: close", "", f"--{BOUNDARY}", ""])
+        head = "\r\n".join([*lines, "Connection: close", "", ""])
         try:
             connection = environ[TAKE_OVER]()
         except OSError:  # no more files may be open
             self.close()
             raise
-        self._broadcast.add(connection, head.encode("latin-1"), self._interval_s, self.close)
+        whole = head.encode("latin-1") + self._beginning
+        self._broadcast.add(connection, whole, self._feed, self._interval_s, self.close)
         start_response(self.status, [])
         return []
 
 
-class Slots:
-    """A fixed number of places, taken without waiting."""
-
-    def __init__(self, count: int) -> None:
-        self._free = threading.BoundedSemaphore(count)
-        self.rejected = 0
-
-    def take(self) -> bool:
-        taken = self._free.acquire(blocking=False)
-        self.rejected += not taken
-        return taken
-
-    def give_back(self) -> None:
-        self._free.release()
-
-
-def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOptions) -> Flask:
+def create_app(status: Status, options: ServerOptions) -> Flask:
     app = Flask(
         "labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page"
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    slots = Slots(options.max_streams)
+    hub, broadcast, bulletin = status.hub, status.broadcast, status.bulletin
     add_guard(app, options.token, options.hosts)
+    add_control(app, status.switch)
 
     @app.get("/")
     def index() -> Response:
@@ -162,21 +153,36 @@ def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOp
     @app.get("/stream")
     @app.get("/stream.mjpg")
     def stream() -> Response:
-        interval_s = interval(request.args.get("fps"))
+        interval_s, width = interval(request.args.get("fps")), width_of(request.args.get("width"))
         if interval_s is None:
             return refusal(HTTPStatus.BAD_REQUEST, "fps is a number above 0, such as /stream?fps=5")
-        if not slots.take():
-            response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{options.max_streams} viewers watch already")
-            response.headers["Retry-After"] = "5"
-            return response
-        response = StreamResponse(broadcast, interval_s)
-        response.call_on_close(slots.give_back)
+        if width is None:
+            return refusal(HTTPStatus.BAD_REQUEST, NO_WIDTH)
+        try:
+            hub.places.take()
+        except Full as full:
+            return come_again(full)
+        try:
+            viewing = hub.watch(width, facts=request.args.get("extra_headers", "0") not in ("", "0"))
+        except Full as full:
+            hub.places.give_back()
+            return come_again(full)
+        kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+        response = EndlessResponse(broadcast, viewing, kind, f"--{BOUNDARY}\r\n".encode(), interval_s)
+        response.call_on_close(viewing.leave)
+        response.call_on_close(hub.places.give_back)
         return response
 
     @app.get("/snapshot")
     @app.get("/snapshot.jpg")
     def snapshot() -> Response:
-        picture = hub.snapshot(SNAPSHOT_S)
+        width = width_of(request.args.get("width"))
+        if width is None:
+            return refusal(HTTPStatus.BAD_REQUEST, NO_WIDTH)
+        try:
+            picture = hub.snapshot(SNAPSHOT_S, width)
+        except Full as full:
+            return come_again(full)
         if picture is None or picture.seq is None:
             return refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE, status.fault() or "no picture came within a second"
@@ -187,17 +193,25 @@ def create_app(hub: Hub, broadcast: Broadcast, status: Status, options: ServerOp
 
     @app.get("/api/state")
     def state() -> Response:
-        now = status.state()
-        now["stream"] = {"viewers": hub.viewers, "max": options.max_streams, "rejected": slots.rejected}
-        return jsonify(now)
+        return jsonify(status.state())
+
+    @app.get("/api/events")
+    def events() -> Response:
+        try:
+            listening = bulletin.listen()
+        except Full as full:
+            return come_again(full)
+        response = EndlessResponse(broadcast, listening, "text/event-stream", bulletin.beginning())
+        response.call_on_close(listening.leave)
+        return response
 
     @app.get("/healthz")
     def healthz() -> Response:
-        return verdict(None if status.alive() else "a loop has ended")
+        return verdict(status.sickness())
 
     @app.get("/readyz")
     def readyz() -> Response:
-        return verdict(status.fault() or (None if status.answered() else "the model has not answered yet"))
+        return verdict(status.unready())
 
     return app
 
@@ -211,6 +225,22 @@ def interval(fps: str | None) -> float | None:
     except (ValueError, ZeroDivisionError):
         return None
     return interval_s if 0 < interval_s < math.inf else None
+
+
+def width_of(text: str | None) -> int | None:
+    """In pixels: OWN for the source's own, None if it is none."""
+    if text is None:
+        return OWN
+    if not text.isascii() or not text.isdecimal() or len(text) > 5:
+        return None
+    width = int(text) & ~1  # JPEG halves the colours' resolution
+    return width if width >= NARROWEST else None
+
+
+def come_again(full: Full) -> Response:
+    response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(full))
+    response.headers["Retry-After"] = "5"
+    return response
 
 
 def verdict(fault: str | None) -> Response:

@@ -3,44 +3,77 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stream.broadcast import Broadcast
-from stream.loading import Model
+from stream.bulletin import Bulletin
+from stream.hub import Hub
+from stream.log import JsonLog
 from stream.pipeline import Pipeline
+from stream.switch import Switch
 from stream.version import __version__
+from stream.vitals import Vitals
+
+HANGS_S = 15.0
+"""A broadcast that has not come round for so long hangs."""
 
 
+@dataclass(frozen=True)
 class Status:
-    """Reads the pipeline from outside; holds nothing that changes."""
+    """Reads the parts of the running program from outside; holds nothing that changes."""
 
-    def __init__(self, pipeline: Pipeline, broadcast: Broadcast, model: Model) -> None:
-        self._pipeline, self._broadcast = pipeline, broadcast
-        self._model, self._facts = model, model.backend.facts()
-        self._started_ns, self._started_s = time.monotonic_ns(), time.time()
+    pipeline: Pipeline
+    hub: Hub
+    broadcast: Broadcast
+    bulletin: Bulletin
+    switch: Switch
+    vitals: Vitals
+    log: JsonLog | None = None
+    started_ns: int = field(default_factory=time.monotonic_ns)
+    started_s: float = field(default_factory=time.time)
 
-    def alive(self) -> bool:
-        return self._pipeline.alive and self._broadcast.alive
+    def sickness(self) -> str | None:
+        """Which part does not work any more, in a line; None while all do."""
+        if not self.pipeline.alive:
+            return "a loop has ended"
+        if not self.broadcast.alive:
+            return "the broadcast has ended"
+        round_s = (time.monotonic_ns() - (self.broadcast.came_round_ns or time.monotonic_ns())) / 1e9
+        if round_s > HANGS_S:
+            return f"the broadcast has not come round for {round_s:.0f} s"
+        return self.pipeline.hanging()
 
     def fault(self) -> str | None:
         """Why there is no fresh frame; None if there is one."""
-        return self._pipeline.capture.fault()
+        return self.pipeline.capture.fault()
 
-    def answered(self) -> bool:
-        return self._pipeline.answers.peek() is not None
+    def unready(self) -> str | None:
+        """Why nobody can use it yet, in a line; None once somebody can."""
+        answered = self.pipeline.answers.peek() is not None
+        return self.fault() or (None if answered else "the model has not answered yet")
+
+    def answer(self) -> dict[str, Any] | None:
+        answer = self.pipeline.answers.peek()
+        if answer is None:
+            return None
+        return {
+            "seq": answer.frame.seq,
+            "age_s": (time.monotonic_ns() - answer.frame.arrived_ns) / 1e9,
+            "infer_ms": answer.infer_us / 1000,
+            "top": [prediction._asdict() for prediction in answer.predictions],
+        }
 
     def state(self) -> dict[str, Any]:
-        now_ns = time.monotonic_ns()
-        capture, classify, source = (
-            self._pipeline.capture,
-            self._pipeline.classify,
-            self._pipeline.capture.source,
-        )
-        answer, facts, fault = self._pipeline.answers.peek(), self._facts, self.fault()
+        """What `/api/state` answers; docs/api.md says what each field means."""
+        now_ns, fault = time.monotonic_ns(), self.fault()
+        capture, classify = self.pipeline.capture, self.pipeline.classify
+        source, model = capture.source, self.switch.model
+        facts = model.backend.facts()
         return {
             "version": __version__,
-            "started_s": self._started_s,
-            "uptime_s": (now_ns - self._started_ns) / 1e9,
+            "started_s": self.started_s,
+            "uptime_s": (now_ns - self.started_ns) / 1e9,
             "online": fault is None,
             "fault": fault,
             "source": source
@@ -62,17 +95,30 @@ class Status:
             "backend": facts.backend,
             "runtime": facts.runtime,
             "runtime_version": facts.version,
+            "mode": facts.mode,
             "threads": facts.threads,
             "device": facts.device,
             "jetpack": dict(facts.board) or None,
             "note": facts.note,
-            "model": self._model.name,
-            "model_sha256": self._model.sha256,
-            "answer": answer
+            "model": model.name,
+            "model_sha256": model.sha256,
+            "answer": self.answer(),
+            "stages": self.vitals.stages(),
+            "events": self.vitals.events(),
+            "stream": {
+                "viewers": self.hub.viewers,
+                "max": self.hub.places.count,
+                "rejected": self.hub.places.rejected,
+                "evicted": dict(self.broadcast.evicted),
+                "sent_bytes": self.broadcast.sent_bytes,
+            },
+            "listeners": self.bulletin.listeners,
+            "settings": asdict(self.switch.settings),
+            "switch": asdict(self.switch.progress),
+            "log": self.log
             and {
-                "seq": answer.frame.seq,
-                "age_s": (now_ns - answer.frame.arrived_ns) / 1e9,
-                "infer_ms": answer.infer_us / 1000,
-                "top": [prediction._asdict() for prediction in answer.predictions],
+                "name": self.log.path.name,
+                "bytes": self.log.size_bytes,
+                "lost_lines": self.log.lost_lines,
             },
         }

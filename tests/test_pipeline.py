@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from inspect import GEN_CLOSED, getgeneratorstate
@@ -23,9 +23,9 @@ from models.recipe import Image, as_image
 from models.scores import Reading, Scores
 from stream import demo
 from stream.capture import Capture, Patience
-from stream.classify import Classify, prepare
+from stream.classify import Classify, Work, prepare
 from stream.frames import Answer, Frame, Picture, Shot
-from stream.hub import Hub
+from stream.hub import OWN, Hub
 from stream.latest import Latest
 from stream.loading import Model, ModelWish, load_model
 from stream.log import Record
@@ -152,10 +152,10 @@ def numbered(
 @contextmanager
 def watching(hub: Hub) -> Iterator[Iterator[Picture]]:
     """Count as a viewer; inside, iterate over the newest picture, until the hub closes."""
-    stale = hub.enter()
+    viewing = hub.watch()
 
     def pictures() -> Iterator[Picture]:
-        seen, until_s = stale, time.monotonic() + PATIENCE_S
+        seen, until_s = viewing.stale, time.monotonic() + PATIENCE_S
         while time.monotonic() < until_s:
             closed, newest = hub.closed, hub.newest
             if newest is not None and newest is not seen:
@@ -170,7 +170,7 @@ def watching(hub: Hub) -> Iterator[Iterator[Picture]]:
     try:
         yield pictures()
     finally:
-        hub.leave()
+        viewing.leave()
 
 
 def first(pictures: Iterator[Picture], wanted: Callable[[Picture], bool]) -> Picture:
@@ -389,13 +389,13 @@ def test_every_frame_of_a_clip_is_classified_and_shown_once_and_in_order(
     model: Model, tmp_path: Path
 ) -> None:
     source = open_source(str(write_clip(tmp_path / "clip.avi", 60, fps=0.5)), Wish())
-    pictures: list[int | None] = []
+    shown: list[int | None] = []
     with running(source, model, always=True, policy=Policy(every_frame=True)) as road:
         publish = road.hub.publish
 
-        def see(picture: Picture) -> None:
-            pictures.append(demo.read_seq(decoded(picture)))
-            publish(picture)
+        def see(pictures: Mapping[int, Picture]) -> None:
+            shown.append(demo.read_seq(decoded(pictures[OWN])))
+            publish(pictures)
 
         # The clip would take two minutes at its own pace.
         road.hub.publish = see  # type: ignore[method-assign]
@@ -405,8 +405,8 @@ def test_every_frame_of_a_clip_is_classified_and_shown_once_and_in_order(
     assert [(record["seq"], record["answer"]) for record in road.of("video")] == [
         (number, number) for number in range(60)
     ]
-    assert pictures == list(range(60))[-len(pictures) :]
-    assert len(pictures) > 50
+    assert shown == list(range(60))[-len(shown) :]
+    assert len(shown) > 50
     assert road.events() == ["connect"]
 
 
@@ -434,11 +434,10 @@ def test_no_answer_is_lost_between_the_classifier_and_the_painter(model: Model) 
     made_frames = [Frame(number, demo.draw(number, NOON, SMALL), number, 0.0) for number in range(5)]
     prepared = prepare(made_frames[0].image, model.backend)
     answers = Eager([Answer(frame, (), 0, prepared, 0, 0, 0) for frame in made_frames])
-    classify = Classify(model.backend, model.reading, 0.0, None, frames, answers, True, records.append)
+    work = Work(model.backend, model.reading)
+    classify = Classify(work, None, frames, answers, True, records.append)
     frames.put(made_frames[-1])
-    Render(
-        "classified", 80, "runtime", capture, classify, frames, answers, hub, records.append, lambda: None
-    ).run()
+    Render("classified", 80, capture, classify, frames, answers, hub, records.append, lambda: None).run()
     assert [(record["seq"], record["answer"]) for record in records] == [
         (number, number) for number in range(5)
     ]
@@ -671,12 +670,12 @@ def test_the_last_still_has_its_time_too(model: Model, tmp_path: Path) -> None:
 
 def test_every_newcomer_is_spared_the_picture_of_an_hour_ago() -> None:
     hub = Hub()
-    old, new = (Picture(seq, None, b"", 0.0, b"") for seq in (1, 2))
-    hub.publish(old)
-    assert hub.enter() is old
-    assert hub.enter() is old  # the first is still waiting for theirs
+    old, new = (Picture(seq, None, b"", 0.0) for seq in (1, 2))
+    hub.publish({OWN: old})
+    assert hub.watch().stale is old
+    assert hub.watch().stale is old  # the first is still waiting for theirs
     assert hub.snapshot(0.01) is None
-    hub.publish(new)
+    hub.publish({OWN: new})
     assert hub.snapshot(0.01) is new
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from models.catalogue import BUILT_IN
-from stream.broadcast import Broadcast
 from stream.demo import SCENES, read_seq
 from stream.frames import Frame, Shot
 from stream.hub import Hub
@@ -28,7 +27,8 @@ from stream.log import Record
 from stream.pipeline import Pipeline, Policy
 from stream.server import Server, ServerOptions, create_app
 from stream.sources import Source, SourceError, Wish, open_source
-from stream.state import Status
+from stream.station import Station
+from stream.switch import Switch
 from tests.viewer import Address, Viewer, ask, connected, crowd, decoded, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -49,17 +49,22 @@ STREAMS = ("/stream", "/stream.mjpg", "/?action=stream")
 
 class Site(NamedTuple):
     address: Address
-    pipeline: Pipeline
-    broadcast: Broadcast
+    station: Station
     server: Server
-    hub: Hub
     records: list[Record]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.station.pipeline
+
+    @property
+    def hub(self) -> Hub:
+        return self.station.status.hub
 
     def close(self) -> None:
         """May be called twice."""
-        self.pipeline.stop()
         until_s = time.monotonic() + 1
-        self.broadcast.close(until_s)
+        self.station.stop(until_s)
         self.server.close(until_s)
         self.pipeline.join(10)
 
@@ -92,16 +97,19 @@ def site(model: Model) -> Sites:
     ) -> Iterator[Site]:
         if source is None and open_again is None:
             source = open_source("demo:", Wish())
-        hub, records, listening = Hub(), list[Record](), listen(host, 0)
-        pipeline = Pipeline(
-            source, open_again or no_camera, model.backend, model.reading, Policy(), hub, records.append
+        records, listening = list[Record](), listen(host, 0)
+        station = Station(
+            source,
+            open_again or no_camera,
+            Switch(model, ModelWish(BUILT_IN), 0.0, 80),
+            Policy(),
+            lambda model, policy, source: {"rec": "run", **model.record()},
+            max_streams=max_streams,
+            sinks=(records.append,),
         )
-        broadcast = Broadcast(hub)
-        options = ServerOptions(token, max_streams)
-        server = Server(create_app(hub, broadcast, Status(pipeline, broadcast, model), options), listening)
-        made = Site(listening.getsockname()[:2], pipeline, broadcast, server, hub, records)
-        pipeline.start()
-        broadcast.start()
+        server = Server(create_app(station.status, ServerOptions(token)), listening)
+        made = Site(listening.getsockname()[:2], station, server, records)
+        station.start()
         server.start()
         try:
             yield made
@@ -321,7 +329,8 @@ def test_the_state_tells_what_runs(demo: Site, model: Model) -> None:
     assert set(now["answer"]["top"][0]) == {"index", "label", "score"}
     names = [label for scene in SCENES for label in scene.labels]
     assert now["answer"]["top"][0]["label"].partition(",")[0] in names
-    assert now["stream"] == {"viewers": 0, "max": 8, "rejected": 0}
+    evicted = {"stalled": 0, "error": 0}
+    assert now["stream"] == {"viewers": 0, "max": 8, "rejected": 0, "evicted": evicted, "sent_bytes": 0}
     assert now["uptime_s"] > 0
 
 
@@ -605,12 +614,11 @@ def test_a_rate_that_does_not_divide_the_camera_s_is_kept(
 
 
 def test_before_its_first_answer_the_model_is_not_ready(model: Model) -> None:
-    hub, image = Hub(), np.zeros((48, 64, 3), np.uint8)
-    source = open_source("demo:", Wish())
-    pipeline = Pipeline(source, no_camera, model.backend, model.reading, Policy(), hub, lambda record: None)
-    pipeline.capture._frames.put(Frame(0, image, time.monotonic_ns(), time.time()))
-    broadcast = Broadcast(hub)
-    app = create_app(hub, broadcast, Status(pipeline, broadcast, model), ServerOptions())
+    image = np.zeros((48, 64, 3), np.uint8)
+    switch = Switch(model, ModelWish(BUILT_IN), 0.0, 80)
+    station = Station(open_source("demo:", Wish()), no_camera, switch, Policy(), lambda *_: {})
+    station.pipeline.capture._frames.put(Frame(0, image, time.monotonic_ns(), time.time()))
+    app = create_app(station.status, ServerOptions())
     refused = app.test_client().get("/readyz")
     assert refused.status_code == 503
     assert refused.get_json()["reason"] == "the model has not answered yet"

@@ -1,0 +1,79 @@
+"""One camera, its model, and all who watch: the parts made, started and ended together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from stream.broadcast import Broadcast
+from stream.bulletin import Bulletin
+from stream.hub import Hub
+from stream.loading import Model
+from stream.log import JsonLog, Record, Sink
+from stream.pipeline import Pipeline, Policy
+from stream.sources import Source
+from stream.state import Status
+from stream.switch import Settings, Switch
+from stream.vitals import Vitals
+
+Describe = Callable[[Model, Policy, Source | None], Record]
+"""Makes the log's `run` record, with which it begins, and goes on when a setting was changed."""
+
+
+class Station:
+    """`start`, then `pipeline.join`; `stop` from any thread. Whoever made the switch closes it afterwards."""
+
+    def __init__(
+        self,
+        source: Source | None,
+        open_again: Callable[[str], Source],
+        switch: Switch,
+        policy: Policy,
+        describe: Describe,
+        *,
+        encode_always: bool = False,
+        max_streams: int = 128,
+        log: JsonLog | None = None,
+        sinks: tuple[Sink, ...] = (),
+        beat: Callable[[Pipeline], None] = lambda pipeline: None,
+    ) -> None:
+        vitals = Vitals()
+        sink = partial(tell, (vitals, *([log] if log else []), *sinks))
+        hub, broadcast, bulletin = Hub(encode_always, max_streams), Broadcast(), Bulletin()
+        hub.on_publish = bulletin.on_publish = broadcast.nudge
+        model = switch.model
+        pipeline = Pipeline(
+            source,
+            open_again,
+            model.backend,
+            model.reading,
+            policy,
+            hub,
+            sink,
+            beat=lambda: beat(pipeline),
+        )
+
+        def describe_now(model: Model, settings: Settings) -> Record:
+            now = replace(policy, smoothing=settings.smoothing, quality=settings.quality)
+            return describe(model, now, pipeline.capture.source)
+
+        switch.attach(pipeline, hub, sink, describe_now, bulletin.hurry)
+        self.pipeline = pipeline
+        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log)
+
+    def start(self) -> None:
+        self.pipeline.start()
+        self.status.broadcast.start()
+        self.status.bulletin.start(self.status.state, self.status.answer, self.status.vitals.history)
+
+    def stop(self, until_s: float) -> None:
+        """End the loops and the streams; what is still being sent at this monotonic time is cut."""
+        self.pipeline.stop()
+        self.status.bulletin.close()
+        self.status.broadcast.close(until_s)
+
+
+def tell(sinks: tuple[Sink, ...], record: Record) -> None:
+    for sink in sinks:
+        sink(record)
