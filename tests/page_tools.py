@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from stream import demo
-from tests.viewer import decoded, wait_for
+from tests.viewer import PATIENCE_S, Address, decoded, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,7 +37,7 @@ HIDE = """(hidden) => {
     Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
-"""A headless browser shows all its tabs at once: this one is told that it is behind another, or not any more."""
+"""A headless browser shows all its tabs at once: this one is told that it is behind another, or no more."""
 
 
 class Request(NamedTuple):
@@ -46,10 +49,13 @@ class Request(NamedTuple):
         return urlsplit(self.url).path
 
 
-class Tab(NamedTuple):
+@dataclass(frozen=True)
+class Tab:
     page: Page
-    troubles: list[str]  # of the console, uncaught, and failed
-    requests: list[Request]
+    troubles: list[str] = field(default_factory=list)  # of the console, uncaught, and failed
+    requests: list[Request] = field(
+        default_factory=list
+    )  # known of when the browser was last asked something
 
     def text(self, selector: str) -> str:
         return str(self.page.locator(selector).inner_text())
@@ -78,6 +84,8 @@ class Tab(NamedTuple):
         self.page.evaluate(HIDE, hidden)
 
     def asked(self, path: str) -> list[Request]:
+        """The requests so far."""
+        self.page.evaluate("0")
         return [request for request in self.requests if request.path == path]
 
     def slide(self, name: str, value: float) -> None:
@@ -105,7 +113,7 @@ def opened(
         java_script_enabled=java_script,
     )
     page = context.new_page()
-    tab = Tab(page, [], [])
+    tab = Tab(page)
     page.on("console", lambda said: tab.troubles.append(said.text) if said.type != "log" else None)
     page.on("pageerror", lambda error: tab.troubles.append(str(error)))
     page.on("request", lambda request: tab.requests.append(Request(request.url, time.monotonic())))
@@ -115,3 +123,14 @@ def opened(
         yield tab
     finally:
         context.close()
+
+
+def change(address: Address, settings: dict[str, object]) -> int:
+    """As somebody else does, elsewhere; the status."""
+    connection = HTTPConnection(*address, timeout=PATIENCE_S)
+    try:
+        headers = {"Content-Type": "application/json", "X-Labelcam": "1"}
+        connection.request("POST", "/api/settings", json.dumps(settings), headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -5,7 +5,7 @@ import { askForSettings, followSettings } from "./settings.js";
 const SHORTEST_MS = 500;
 const LONGEST_MS = 8000;
 const SILENT_MS = 5000; // without the event that comes every second: the line is dead, whatever it says
-const STUCK = 5; // seconds in which frames came and the picture did not change
+const STUCK = 3; // seconds in which frames came and the picture did not change
 
 const byId = (id) => document.getElementById(id);
 const [video, still, figure, lamp] = ["video", "still", "figure", "lamp"].map(byId);
@@ -91,7 +91,10 @@ async function explain() {
   try {
     const response = await fetch("/healthz", { signal: AbortSignal.timeout(3000) });
     why = response.ok ? "too many pages are open – trying again" : await reason(response);
-  } catch { /* nobody is there */ }
+  } catch (error) {
+    // A browser has six connections to a server, and each of its pages holds two.
+    if (error.name === "TimeoutError") why = "no answer yet – do other tabs or windows show this camera, too?";
+  }
   if (connected || document.hidden) return;
   lamp.className = "off";
   say(lamp, why);
@@ -137,6 +140,7 @@ function hold() {
 }
 
 function come() {
+  if (!video.hasAttribute("src")) return; // too late: it is on hold
   refused = false;
   watching.well();
   still.hidden = true;

@@ -172,7 +172,7 @@ export function showState(state) {
   say(byId("camera-fps"), fixed(state.camera_fps, 1));
   say(byId("model-fps"), fixed(state.model_fps, 1));
   say(byId("skipped"), frames.skipped.toLocaleString("en").replaceAll(",", " "));
-  say(byId("skipped-share"), frames.captured ? `${((100 * frames.skipped) / frames.captured).toFixed(0)} %` : "");
+  say(byId("skipped-share"), frames.captured ? `(${((100 * frames.skipped) / frames.captured).toFixed(0)} %)` : "");
   say(byId("viewers"), String(stream.viewers));
   say(byId("viewers-max"), `of ${stream.max}`);
   fill("uptime", duration(state.uptime_s), ([value, unit]) => [element("b", "", value), ` ${unit} `]);
@@ -218,7 +218,7 @@ function setUp(state, source) {
   const { log } = state;
   const facts = [
     ["source", source?.name],
-    ["picture", source && `${source.size.join(" × ")}${source.fps ? `, ${fixed(source.fps, 0)} fps asked` : ""}`],
+    ["picture", source && `${source.size.join(" × ")}${source.fps ? ` at ${+source.fps.toFixed(2)} fps` : ""}`],
     ["read by", source?.via],
     ["note", source?.note],
     ["model", state.model],

@@ -85,7 +85,8 @@ function options(name, values, value) {
     select.replaceChildren(...all.map((one) => new Option(one, one)));
   }
   select.disabled = all.length < 2;
-  select.value = value ?? all[0];
+  const chosen = value ?? all[0];
+  if (select.value !== chosen) select.value = chosen; // not each second: the list may be open
 }
 
 function tell() {
