@@ -118,7 +118,7 @@ function showLatency({ stages, uptime_s }) {
     const values = lines.get(stage) ?? Array(SECONDS).fill(null);
     lines.set(stage, values);
     const { last_ms, ...figures } = stages[stage];
-    for (let step = 1; step <= steps; step += 1) values.push(step === steps ? last_ms : null);
+    for (let step = 0; step < steps; step += 1) values.push(last_ms); // more than one: the state came a little late
     values.splice(0, values.length - SECONDS);
     const [, picture, ...cells] = table.rows[place].cells;
     if (steps || !picture.dataset.drawn) drawLine(picture, values, STAGES[stage]);
