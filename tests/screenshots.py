@@ -36,7 +36,7 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
 
 
 def shrunk(png: bytes, path: Path) -> Path:
-    """Written there, each colour's 256 levels rounded to 86: black and white stay, a third of the bytes goes."""
+    """Written there, each of 256 levels rounded to one of 86: a quarter of the bytes goes."""
     image = decoded(png).astype(np.uint16)
     rounded = ((image + 1) // 3 * 3).astype(np.uint8)
     cv2.imwrite(str(path), rounded, (cv2.IMWRITE_PNG_COMPRESSION, 9))

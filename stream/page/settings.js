@@ -89,14 +89,16 @@ function options(name, values, value) {
   if (select.value !== chosen) select.value = chosen; // not each second: the list may be open
 }
 
+const duration = (ms) => (ms < 1000 ? `${(ms ?? 0).toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
 function tell() {
   const names = [change.model, change.backend, change.mode].filter(Boolean).join(", ");
-  const gap = change.gap_ms === null || change.gap_ms === undefined ? "" : `, longest gap in the video ${change.gap_ms.toFixed(0)} ms`;
+  const gap = typeof change.gap_ms === "number" ? `, longest gap in the video ${duration(change.gap_ms)}` : "";
   const texts = {
     idle: "",
     loading: `loading ${names} …`,
-    done: `${names}: loaded in ${(change.load_ms / 1000).toFixed(1)} s${gap}`,
-    failed: `${names}: ${change.error}`,
+    done: `${names}: loaded in ${duration(change.load_ms)}${gap}`,
+    failed: change.error,
   };
   const text = reason || trouble || texts[change.state];
   if (said.textContent !== text) said.textContent = text;
