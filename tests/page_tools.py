@@ -93,7 +93,10 @@ class Tab:
         self.page.locator(f"#{name}").fill(str(value))
 
     def scrolls_sideways(self) -> bool:
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+        # Not the window's own width: a phone zooms out until what is too wide fits.
+        size = self.page.viewport_size
+        assert size
+        return int(self.page.evaluate("document.documentElement.scrollWidth")) > size["width"]
 
 
 @contextmanager
