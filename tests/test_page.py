@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from operator import sub
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 
 from models.catalogue import BUILT_IN, CATALOGUE
 from stream import demo
+from tests.network_camera import NetworkCamera
 from tests.page_tools import DESK, PHONE, Scheme, Size, Tab, change, opened
 from tests.viewer import ROOT, Labelcam, Viewer, ask, decoded, labelcam, wait_for
 
@@ -147,7 +149,7 @@ def test_the_page_heals_when_the_server_comes_back_and_asks_less_and_less_until_
         first.stop()
         with labelcam("--port", port, "--source", "demo:") as second:  # the shortest break
             assert second.url == url
-            wait_for(lambda: watched(second) == (1, 1))
+            wait_for(lambda: len(tab.asked("/stream")) == 2 and watched(second) == (1, 1))
             tab.sees_it_move()
             tab.is_live()
             late_s = tab.asked("/stream")[-1].came_s - tab.asked("/api/events")[-1].came_s
@@ -158,6 +160,8 @@ def test_the_page_heals_when_the_server_comes_back_and_asks_less_and_less_until_
             second.stop()
         wait_for(lambda: "does not answer" in tab.text("#lamp"))
         assert tab.page.locator("#figure.stale").count() == 1
+        age_s = float(tab.text("#age"))
+        wait_for(lambda: float(tab.text("#age")) > age_s + 1)  # it gets older, also when nothing comes
         wait_for(lambda: len(tab.asked("/api/events")) >= asked + 3)
         times_s = [request.came_s for request in tab.asked("/api/events")][asked:]
         for gap_s, expected_s in zip(map(sub, times_s[1:], times_s), (1, 2), strict=False):
@@ -226,6 +230,26 @@ def test_without_a_camera_the_page_says_why(browser: Browser, blind: Labelcam) -
         assert tab.text("#age") == "–"
         assert not tab.scrolls_sideways()
         assert accessibility(tab) == []
+        assert tab.troubles == []
+
+
+def test_a_camera_that_is_lost_and_comes_back_is_told(browser: Browser) -> None:
+    with (
+        ExitStack() as stack,
+        NetworkCamera() as first,
+        labelcam("--port", "0", "--source", f"http://127.0.0.1:{first.port}/") as started,
+        opened(browser, started.url) as tab,
+    ):
+        tab.is_live()
+        tab.sees_it_move()
+        first.close()
+        wait_for(lambda: tab.page.locator("#lamp.off").count() == 1)
+        wait_for(lambda: "lost" in tab.text("#events"))
+        stack.enter_context(NetworkCamera(first.port))
+        tab.is_live()
+        wait_for(lambda: re.match(r"\d\d:\d\d:\d\d\s+back\b", tab.text("#events")) is not None)
+        tab.sees_it_move()
+        assert len(tab.asked("/stream")) == 1  # the server has told in pictures, too
         assert tab.troubles == []
 
 

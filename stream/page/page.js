@@ -212,6 +212,12 @@ function press(id, on, text) {
   byId(id).firstElementChild.textContent = text;
 }
 
+/** For a few seconds. */
+function tell(text) {
+  say(byId("notice"), text);
+  setTimeout(notice, 5000);
+}
+
 function pause() {
   pausedAt = pausedAt ? null : clock(new Date());
   press("pause", Boolean(pausedAt), pausedAt ? "Go on" : "Pause");
@@ -223,7 +229,7 @@ function pause() {
 
 function fullScreen() {
   if (document.fullscreenElement) document.exitFullscreen();
-  else figure.requestFullscreen();
+  else figure.requestFullscreen().catch((error) => tell(`No full screen: ${error.message}`));
 }
 
 async function snapshot() {
@@ -237,8 +243,7 @@ async function snapshot() {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   } catch (error) {
-    say(byId("notice"), `No snapshot: ${error.message}`);
-    setTimeout(notice, 5000);
+    tell(`No snapshot: ${error.message}`);
   }
 }
 
@@ -268,9 +273,16 @@ function showKeys() {
 }
 
 // Whoever dictates or steers by voice wants no single keys: WCAG 2.1.4.
-keys.checked = localStorage.getItem("keys") !== "off";
+const remembered = (read) => {
+  try {
+    return read(localStorage);
+  } catch { // a browser that keeps nothing refuses even to be asked
+    return null;
+  }
+};
+keys.checked = remembered((kept) => kept.getItem("keys")) !== "off";
 keys.addEventListener("change", () => {
-  localStorage.setItem("keys", keys.checked ? "on" : "off");
+  remembered((kept) => kept.setItem("keys", keys.checked ? "on" : "off"));
   showKeys();
 });
 showKeys();
