@@ -273,9 +273,12 @@ class _Reader:
             )
         if number == 1 and self._now is not None and record == self._now.record:
             return  # the head of a further part of the same run
+        process = (record.get("pid"), "live")
+        before = self._now.record if self._now else {}
+        goes_on = bool(before) and process == (before.get("pid"), record.get("command"))
         key = {name: record.get(name) for name in KEY}
         self._now = self._gathered.setdefault(_text(key), _Gathered(key))
-        self._now.begin(record)
+        self._now.begin(record, goes_on)
 
     def _take(self, now: _Gathered, kind: object, record: Record) -> None:
         if kind == "frame":
@@ -310,6 +313,7 @@ class _Gathered:
         self._place = (NOTHING, NOTHING)  # of the newest frame: its segment, its picture
         self._began = 0  # rows there were when the current run began
         self._fresh = True  # no frame has come since
+        self._numbered_through = False
         self._late: list[
             int
         ] = []  # for each run that does not begin with its first frame, how many came before
@@ -318,8 +322,11 @@ class _Gathered:
     def n(self) -> int:
         return len(self._frames) // len(FRAME_COLUMNS)
 
-    def begin(self, record: Record) -> None:
+    def begin(self, record: Record, goes_on: bool = False) -> None:
+        """A run that `goes_on` is the same process after a change of its settings: its frames are numbered
+        through."""
         self._end()
+        self._numbered_through = goes_on
         self.record, self.ended, self.failed, self.peak_bytes = record, False, False, None
         self._began, self._fresh = self.n, True
 
@@ -334,7 +341,7 @@ class _Gathered:
         name = record.get("image")
         if self._fresh:
             self._fresh, self._place = False, self._place_of(name)
-            if (before := numbers[0] - numbers[2]) > 0:
+            if (before := numbers[0] - numbers[2]) > 0 and not self._numbered_through:
                 self._late.append(before)
         elif name != self._image:
             self._place = self._place_of(name)

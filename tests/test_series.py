@@ -171,6 +171,14 @@ def test_frames_that_are_missing_at_the_beginning_are_told(tmp_path: Path) -> No
     assert log.notes == ("log: tiny, tflite: the first 38 frames are not in it: rotated away, or lost",)
 
 
+def test_frames_before_a_change_of_settings_are_not_missing(tmp_path: Path) -> None:
+    first, second = run(command="live", pid=7, model="one"), run(command="live", pid=7, model="two")
+    ends = {"rec": "summary", "lost_lines": 0}
+    log = read_series(write_lines(tmp_path / "log", first, frame(0), ends, second, frame(1), ends))
+    assert [series.key["model"] for series in log.series] == ["one", "two"]
+    assert log.notes == ()
+
+
 def test_frames_skipped_before_the_first_one_are_not_missing(tmp_path: Path) -> None:
     log = read_series(write(tmp_path / "log", run(), frame(2, skip=2), frame(3)))
     assert log.notes == ()
