@@ -30,7 +30,7 @@ RECEIVE_BYTES = 16 * 1024
 SLOW_FPS, SLOW_S = 15, 20.0
 ROUND_S = 18.0  # of the scenes, which weigh differently
 WAIT_S = 40.0  # for a stalled viewer's eviction
-CROWD, CROWD_FPS, CROWD_S = 200, 5, 10.0
+CROWD, CROWD_FPS, CROWD_S = 200, 5, 8.0
 STORMS = 10
 ASKED = 600
 
@@ -203,7 +203,7 @@ def crowd_rows(folder: Path) -> list[Row]:
         time.sleep(CROWD_S / 2)
         idle_percent = 100 * (process.cpu_s(own.pid) - before_s) / (time.monotonic() - from_s)
         one = watched(order(own, 1, CROWD_S / 2)).usage
-        crowd = watched(order(own, CROWD, CROWD_S, settle_s=3.0))
+        crowd = watched(order(own, CROWD, CROWD_S, settle_s=2.5))
     others = {}
     for server in (
         peers.flask("waitress", CROWD_FPS, folder, threads=256),
@@ -211,7 +211,7 @@ def crowd_rows(folder: Path) -> list[Row]:
         *([peers.motion(CROWD_FPS, folder)] if peers.has_motion() else []),
     ):
         with server as other:
-            seen = watched(order(other, CROWD, CROWD_S, settle_s=3.0))
+            seen = watched(order(other, CROWD, CROWD_S, settle_s=2.5))
             others[other.name] = (seen, other.ages_ms(seen))
     usage = crowd.usage
     assert one is not None
