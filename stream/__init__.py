@@ -5,15 +5,19 @@ listening.py  the socket, first of all: a taken port costs nobody a camera
 loading.py    the model, loaded by its backend and warmed up
 sources.py    what --source may be; v4l2.py opens a camera by devices.py, gstreamer.py plays what pipelines.py
               writes, cameras.py opens the rest, demo.py draws where there is no camera
+station.py    one camera, its model, all who watch: the parts made, started and ended together
 pipeline.py   the three loops together: who hands what to whom, how they start and end
 capture.py    first loop: source -> Frame, numbered and stamped, again and again when a camera is lost;
               reader.py is its thread that may be left behind with a driver that blocks
 latest.py     holds the newest item only: how frames and answers pass from loop to loop
 classify.py   second loop: the newest Frame -> prepare, infer, top-k -> Answer
 render.py     third loop: Frame + newest Answer -> overlay.py paints -> JPEG -> Picture, if somebody watches
-hub.py        the newest Picture for every viewer, and how many they are
-broadcast.py  sends it to all of them, from one thread
-server.py     Flask's routes, served by waitress; page/ is what a browser gets; state.py what machines get
+hub.py        the newest Picture in each width, and how many watch it; multipart.py makes it a part of a stream
+bulletin.py   what is new beside the pictures, for the page; vitals.py is what the newest records say
+broadcast.py  sends both to everybody, from one thread
+switch.py     changes model and settings of what runs
+server.py     Flask's routes, served by waitress; page/ is what a browser gets; state.py what machines get.
+              Everybody passes server_guard.py first; server_control.py is what may be changed
 service.py    what systemd is told and gives: that we serve and live, its socket, its journal
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
 

@@ -303,6 +303,8 @@ def test_settings_hold_from_the_next_frame_on() -> None:
         wait_for(lambda: len(made.of("frame")) > 3)
         assert made.switch.change({"top_k": 1, "quality": 30, "smoothing": 0.5}) is False
         wait_for(lambda: len(made.of("run")) == 1)
+        assert made.of("run")[0]["top_k"] == 1
+        assert made.of("run")[0]["policy"] == {"quality": 30}
         began = made.records.index(made.of("run")[0])
         wait_for(lambda: len(made.records) > began + 10)
         frames = [record for record in made.records[began:] if record["rec"] == "frame"]
