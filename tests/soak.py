@@ -332,7 +332,7 @@ class Report:
             (f"{name}: second quarter, last", shown, wanted, grown <= bound)
             for name, shown, grown, wanted, bound in rows
         ]
-        accounted = log.records["frame"] + log.lost_lines
+        refused = log.lost_lines - log.missing  # of any kind, before they were counted otherwise
         sick = Counter(sample.health for sample in self.samples)
         scraped = Counter(sample.metrics for sample in self.samples)
         slowest_ms = max(sample.health_ms for sample in self.samples)
@@ -342,15 +342,15 @@ class Report:
         return [
             *flat,
             (
-                "frames classified; in the log + lines counted as lost",
-                f"{self.classified:,}; {log.records['frame']:,} + {log.lost_lines:,}",
-                "no more than these",
-                self.classified <= accounted,
+                "frames classified; handed to the log",
+                f"{self.classified:,}; {log.handed['frame']:,}",
+                "all of them",
+                self.classified <= log.handed["frame"] + refused,
             ),
             (
-                "lines missing in the log; counted as lost",
+                "frames and pictures of these that are not in the log; lines counted as lost",
                 f"{log.missing:,}; {log.lost_lines:,}",
-                "no more than these",
+                "no more than counted",
                 log.missing <= log.lost_lines,
             ),
             ("answers of /healthz", said(sick), "all 200", set(sick) == {200}),

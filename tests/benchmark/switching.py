@@ -117,7 +117,6 @@ def post(port: int, settings: dict[str, Any]) -> tuple[int, Any]:
 
 
 def longest_gap_ms(came_s: list[float], span: tuple[float, float]) -> float:
-    """Between two pictures, of the gaps that lie in the span, also in part."""
+    """Between two pictures, of the gaps that end in the span."""
     begins_s, ends_s = span
-    gaps = [after - before for before, after in pairwise(came_s) if after > begins_s and before < ends_s]
-    return 1000 * max(gaps)
+    return 1000 * max(after - before for before, after in pairwise(came_s) if begins_s < after <= ends_s)

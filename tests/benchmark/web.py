@@ -310,12 +310,12 @@ def health_ms(server: Peer, asked: int) -> list[float]:
     return took_ms
 
 
-def wait_until(happened: Callable[[], bool], timeout_s: float = 20.0) -> float:
+def wait_until(happened: Callable[[], bool], timeout_s: float = 20.0, every_s: float = 0.1) -> float:
     """How long it took, in seconds."""
     started_s = time.monotonic()
     while not happened():
         assert time.monotonic() < started_s + timeout_s, "did not happen"
-        time.sleep(0.01)
+        time.sleep(every_s)
     return time.monotonic() - started_s
 
 
@@ -366,7 +366,7 @@ def storms(server: Peer, viewers: Callable[[], int]) -> tuple[list[float], int]:
     took_s = []
     for _ in range(STORMS):
         storm(server)
-        took_s.append(wait_until(lambda: viewers() == 0))
+        took_s.append(wait_until(lambda: viewers() == 0, every_s=0.01))
     time.sleep(1.0)
     return took_s, process.descriptors(server.pid) - base
 
