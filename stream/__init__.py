@@ -12,12 +12,13 @@ capture.py    first loop: source -> Frame, numbered and stamped, again and again
 latest.py     holds the newest item only: how frames and answers pass from loop to loop
 classify.py   second loop: the newest Frame -> prepare, infer, top-k -> Answer
 render.py     third loop: Frame + newest Answer -> overlay.py paints -> JPEG -> Picture, if somebody watches
-hub.py        the newest Picture in each width, and how many watch it; multipart.py makes it a part of a stream
+hub.py        the newest Picture in each width, and how many watch it; multipart.py makes it part of a stream
 bulletin.py   what is new beside the pictures, for the page; vitals.py is what the newest records say
 broadcast.py  sends both to everybody, from one thread
 switch.py     changes model and settings of what runs
 server.py     Flask's routes, served by waitress; page/ is what a browser gets; state.py what machines get.
-              Everybody passes server_guard.py first; server_control.py is what may be changed
+              Everybody passes server_guard.py first; server_control.py is what may be changed;
+              server_metrics.py tells Prometheus, and openapi.json what every route takes and gives
 service.py    what systemd is told and gives: that we serve and live, its socket, its journal
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
 

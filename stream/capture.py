@@ -89,6 +89,12 @@ class Capture:
         self._told: dict[str, str] = {}  # what is the matter, as of the last tick
 
     @property
+    def newest_ns(self) -> int | None:
+        """When the newest frame came; None before the first."""
+        frame = self._frames.peek()
+        return frame.arrived_ns if frame else None
+
+    @property
     def stuck(self) -> int:
         """Reads that a driver blocks, left behind."""
         return sum(reader.alive for reader in self._stuck)

@@ -23,6 +23,7 @@ from stream.log import JsonLog, Record, run_record
 from stream.pipeline import SLICE_S, Pipeline, Policy
 from stream.process import on_signals
 from stream.server import Server, ServerOptions, create_app
+from stream.server_metrics import Metrics
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
 from stream.station import Station
@@ -69,7 +70,7 @@ def live(wish: LiveWish) -> None:
             return
         describe = partial(live_record, wish)
         log = opened.enter_context(log_file(wish.log, describe(model, wish.policy, source)))
-        supervisor = Supervisor(wish.service)
+        supervisor, metrics = Supervisor(wish.service), Metrics()
         station = Station(
             source,
             lambda again: open_again(again or wish.source, wish),
@@ -79,9 +80,10 @@ def live(wish: LiveWish) -> None:
             encode_always=wish.encode_always,
             max_streams=wish.max_streams,
             log=log,
+            sinks=(metrics,),
             beat=partial(beat, supervisor),
         )
-        server = Server(create_app(station.status, ServerOptions(token)), listening)
+        server = Server(create_app(station.status, ServerOptions(token), metrics), listening)
         opened.callback(shut_down, station, server, wish.camera.ending)
         opened.callback(supervisor.stopping)
         station.start()

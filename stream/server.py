@@ -23,6 +23,7 @@ from stream.hub import OWN, Full
 from stream.multipart import BOUNDARY
 from stream.server_control import add_control
 from stream.server_guard import add_guard, refusal
+from stream.server_metrics import Metrics, add_metrics
 from stream.state import Status
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class EndlessResponse(Response):
         return []
 
 
-def create_app(status: Status, options: ServerOptions) -> Flask:
+def create_app(status: Status, options: ServerOptions, metrics: Metrics) -> Flask:
     app = Flask(
         "labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page"
     )
@@ -141,6 +142,7 @@ def create_app(status: Status, options: ServerOptions) -> Flask:
     hub, broadcast, bulletin = status.hub, status.broadcast, status.bulletin
     add_guard(app, options.token, options.hosts)
     add_control(app, status.switch)
+    add_metrics(app, metrics, status.state)
 
     @app.get("/")
     def index() -> Response:

@@ -68,7 +68,7 @@ class Status:
         """What `/api/state` answers; docs/api.md says what each field means."""
         now_ns, fault = time.monotonic_ns(), self.fault()
         capture, classify = self.pipeline.capture, self.pipeline.classify
-        source, model = capture.source, self.switch.model
+        source, model, newest_ns = capture.source, self.switch.model, capture.newest_ns
         facts = model.backend.facts()
         return {
             "version": __version__,
@@ -91,6 +91,7 @@ class Status:
             "stuck_reads": capture.stuck,
             "camera_fps": capture.rate.per_second(now_ns),
             "model_fps": classify.rate.per_second(now_ns),
+            "frame_age_s": (now_ns - newest_ns) / 1e9 if newest_ns else None,
             "frames": {"captured": capture.count, "classified": classify.count, "skipped": classify.skipped},
             "backend": facts.backend,
             "runtime": facts.runtime,

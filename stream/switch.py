@@ -250,7 +250,8 @@ def number(name: str, value: object) -> float:
     """A setting's value, within its limits. Raises SettingError."""
     low, high = LIMITS[name]
     whole = name in WHOLE
-    kinds = (int,) if whole else (int, float)
-    if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        value = float("nan")
+    if not low <= value <= high or (whole and value % 1):  # 72.0 is as whole as 72
         raise SettingError(f"{name} is a {'whole ' if whole else ''}number from {low:g} to {high:g}")
-    return value if whole else float(value)
+    return int(value) if whole else float(value)

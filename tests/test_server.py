@@ -26,6 +26,7 @@ from stream.loading import Model, ModelWish, load_model
 from stream.log import Record
 from stream.pipeline import Pipeline, Policy
 from stream.server import Server, ServerOptions, create_app
+from stream.server_metrics import Metrics
 from stream.sources import Source, SourceError, Wish, open_source
 from stream.station import Station
 from stream.switch import Switch
@@ -107,7 +108,7 @@ def site(model: Model) -> Sites:
             max_streams=max_streams,
             sinks=(records.append,),
         )
-        server = Server(create_app(station.status, ServerOptions(token)), listening)
+        server = Server(create_app(station.status, ServerOptions(token), Metrics()), listening)
         made = Site(listening.getsockname()[:2], station, server, records)
         station.start()
         server.start()
@@ -618,7 +619,7 @@ def test_before_its_first_answer_the_model_is_not_ready(model: Model) -> None:
     switch = Switch(model, ModelWish(BUILT_IN), 0.0, 80)
     station = Station(open_source("demo:", Wish()), no_camera, switch, Policy(), lambda *_: {})
     station.pipeline.capture._frames.put(Frame(0, image, time.monotonic_ns(), time.time()))
-    app = create_app(station.status, ServerOptions())
+    app = create_app(station.status, ServerOptions(), Metrics())
     refused = app.test_client().get("/readyz")
     assert refused.status_code == 503
     assert refused.get_json()["reason"] == "the model has not answered yet"
