@@ -19,7 +19,7 @@ import pytest
 from stream.compare import Comparison, compare_logs, read_logs
 from stream.compare_html import headline, html, load_drawing, sentences
 from stream.published import MACHINE, Published, read_published
-from tests.test_page import DESK, Tab, opened
+from tests.page_tools import DESK, Tab, opened
 from tests.viewer import ROOT
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def test_what_logs_say_stays_text(browser: Browser, tmp_path: Path) -> None:
 def assert_alone(tab: Tab) -> None:
     """It asked for nothing but itself, and the browser has nothing to say."""
     assert len(tab.requests) == 1
-    assert tab.requests[0].startswith("file:")
+    assert tab.requests[0].url.startswith("file:")
     assert tab.troubles == []
 
 
