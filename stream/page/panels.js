@@ -107,7 +107,10 @@ export function history({ stages }) {
 
 function showLatency({ stages, uptime_s, model, backend, mode }) {
   const now = [model, backend, mode].join("\n");
-  if (measured && measured !== now) lines.clear(); // two models' times are never in one line
+  if (measured && measured !== now) {
+    lines.clear(); // two models' times are never in one line
+    lastSecond = 0;
+  }
   measured = now;
   const second = Math.floor(uptime_s);
   const steps = lastSecond ? Math.min(SECONDS, second - lastSecond) : 0;
