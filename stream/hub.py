@@ -87,7 +87,7 @@ class Hub:
         self.closed = False
         self.on_publish: Callable[[], object] = lambda: None
         self._always = always
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._own = Rendition()
         self._others: dict[int, Rendition] = {}
         self._published_ns: int | None = None  # None: nobody has watched since
@@ -95,17 +95,18 @@ class Hub:
 
     @property
     def viewers(self) -> int:
-        with self._lock:
-            return self._own.viewers + sum(other.viewers for other in self._others.values())
+        with self._changed:
+            return self._count()
 
     @property
     def watched(self) -> bool:
-        return self._always or self.viewers > 0
+        with self._changed:
+            return self._is_watched
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Those that are watched, OWN among them."""
-        with self._lock:
+        with self._changed:
             return (*((OWN,) if self._always or self._own.viewers else ()), *self._others)
 
     @property
@@ -116,10 +117,11 @@ class Hub:
     def publish(self, pictures: Mapping[int, Picture]) -> None:
         """The same picture in several widths."""
         now_ns = time.monotonic_ns()
-        with self._lock:
+        with self._changed:
             if self._published_ns is not None and self._longest_gap_ns is not None:
                 self._longest_gap_ns = max(self._longest_gap_ns, now_ns - self._published_ns)
             self._published_ns = now_ns
+            self._changed.notify_all()
             renditions = {OWN: self._own, **self._others}
         for width, picture in pictures.items():
             if width in renditions:
@@ -128,7 +130,7 @@ class Hub:
 
     def watch(self, width: int = OWN, facts: bool = False) -> Viewing:
         """One viewer more. Raises Full when there are too many widths."""
-        with self._lock:
+        with self._changed:
             rendition = self._own if width == OWN else self._others.get(width)
             if rendition is None:
                 if len(self._others) == MOST_WIDTHS:
@@ -140,8 +142,8 @@ class Hub:
                     rendition.pictures.peek(),
                     rendition.pictures.version,
                 )
-                if not self._own.viewers and len(self._others) <= 1:
-                    self._published_ns = None
+                if not self._is_watched:
+                    self._published_ns = None  # what went by while nobody watched is no gap
             rendition.viewers += 1
             self.entered += 1
             if self.closed:
@@ -149,7 +151,7 @@ class Hub:
             return Viewing(self, width, rendition, facts)
 
     def leave(self, width: int, rendition: Rendition) -> None:
-        with self._lock:
+        with self._changed:
             rendition.viewers -= 1
             if width != OWN and not rendition.viewers:
                 self._others.pop(width, None)
@@ -164,24 +166,33 @@ class Hub:
 
     def measure_gap(self) -> None:
         """From now on, the longest time between two pictures; `longest_gap_ms` has it."""
-        with self._lock:
+        with self._changed:
             self._longest_gap_ns = 0
 
-    def longest_gap_ms(self) -> float | None:
-        """None if nobody watched; what is going on counts too."""
-        with self._lock:
-            gap_ns, published_ns = self._longest_gap_ns, self._published_ns
-        if not gap_ns:
-            return None
-        if published_ns is not None and self.watched:
-            gap_ns = max(gap_ns, time.monotonic_ns() - published_ns)
-        return gap_ns / 1e6
+    def longest_gap_ms(self, timeout_s: float = 0.0) -> float | None:
+        """None if nobody watched. What is going on counts too: the picture that ends it is waited for."""
+        with self._changed:
+            began_ns = self._published_ns
+            self._changed.wait_for(lambda: self._published_ns != began_ns or not self._is_watched, timeout_s)
+            if self._published_ns is None or self._longest_gap_ns is None or not self._is_watched:
+                return None
+            going_on_ns = time.monotonic_ns() - self._published_ns
+            return max(self._longest_gap_ns, going_on_ns) / 1e6
 
     def close(self) -> None:
         """No more pictures: every viewer's stream ends. May be called twice."""
-        with self._lock:
+        with self._changed:
             self.closed = True
             renditions = [self._own, *self._others.values()]
         for rendition in renditions:
             rendition.pictures.close()
         self.on_publish()
+
+    # With the condition held.
+
+    def _count(self) -> int:
+        return self._own.viewers + sum(other.viewers for other in self._others.values())
+
+    @property
+    def _is_watched(self) -> bool:
+        return self._always or self._count() > 0

@@ -33,6 +33,9 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 WHOLE = {"top_k", "quality"}
 
+GAP_ENDS_S = 1.0
+"""How long to wait for the picture that ends the gap of a change."""
+
 
 class SettingError(Exception):
     """What was asked for is no setting. One line."""
@@ -125,7 +128,8 @@ class Switch:
         return path.is_file() and file.size in (None, path.stat().st_size)
 
     def change(self, asked: Mapping[str, object]) -> bool:
-        """Apply some of the settings; whether a model is being loaded for it.
+        """Apply some of the settings; whether a model is being loaded for it. Otherwise they hold on return,
+        which takes as long as the inference that is going on.
 
         Raises SettingError, with nothing changed, and Busy.
         """
@@ -136,7 +140,8 @@ class Switch:
         if (wanted.model, wanted.backend, wanted.mode) == (before.model, before.backend, before.mode):
             try:
                 if wanted != before:
-                    self._apply(self.model, wanted)
+                    self._taken(self._apply(self.model, wanted))
+                    self._on_change()
             finally:
                 self._changing.release()
             return False
@@ -185,13 +190,13 @@ class Switch:
         record = self._describe(model, wanted)
 
         def begin() -> None:
+            # Together: nobody is to see the figures of one model under the name of another.
+            self.model, self.settings = model, wanted
             self._sink(record)
             taken.set()
 
-        self._pipeline.classify.use(Work(model.backend, reading, wanted.smoothing), begin)
         self._pipeline.render.quality = wanted.quality
-        self.model, self.settings = model, wanted
-        self._on_change()
+        self._pipeline.classify.use(Work(model.backend, reading, wanted.smoothing), begin)
         return taken
 
     def _load(self, wanted: Settings) -> None:
@@ -209,16 +214,21 @@ class Switch:
         self._hub.measure_gap()
         loaded = load_model(self._wish_for(wanted))
         load_ms = (time.monotonic_ns() - started_ns) / 1e6
-        taken = self._apply(loaded, wanted)
-        while not taken.wait(0.1) and self._pipeline.alive:
-            pass
-        before.backend.close()
-        if self._closed:
+        if not self._taken(self._apply(loaded, wanted)):
             loaded.backend.close()
-        gap_ms = self._hub.longest_gap_ms()
+            raise ModelError("the program ends")
+        before.backend.close()
+        gap_ms = self._hub.longest_gap_ms(GAP_ENDS_S)
         self.progress = replace(self.progress, state="done", load_ms=load_ms, gap_ms=gap_ms)
         gap = "" if gap_ms is None else f", longest gap in the video {gap_ms:.0f} ms"
         self._event("switch", f"{wanted.model} on {wanted.backend}, loaded in {load_ms:.0f} ms{gap}")
+
+    def _taken(self, taken: threading.Event) -> bool:
+        """Wait for it. Not if the loops have ended: then nobody takes anything any more."""
+        while not taken.wait(0.1):
+            if not self._pipeline.alive:
+                return False
+        return True
 
     def _failed(self, reason: str) -> None:
         log.warning("%s stays: %s", self.settings.model, reason)

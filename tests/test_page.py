@@ -524,19 +524,6 @@ def test_what_another_browser_sets_is_shown_and_a_hand_is_not_fought(
         wait_for(lambda: state_of(settled)["settings"]["quality"] == 36)
 
 
-def test_settings_that_are_fixed_say_why(browser: Browser, running: Labelcam) -> None:
-    def fix(route: Route) -> None:
-        told = route.fetch().json()
-        route.fulfill(json={**told, "fixed": "every frame of a file is to be treated alike"})
-
-    with opened(browser, "about:blank") as tab:
-        tab.page.route("**/api/settings", fix)
-        tab.page.goto(running.url, wait_until="domcontentloaded")
-        wait_for(lambda: tab.text("#settings-said") == "every frame of a file is to be treated alike")
-        for control in ("model", "threshold", "quality"):
-            assert tab.page.locator(f"#{control}").is_disabled()
-
-
 def test_the_model_is_switched_while_the_video_goes_on(browser: Browser, settled: Labelcam) -> None:
     with opened(browser, settled.url) as tab:
         tab.sees_it_move()

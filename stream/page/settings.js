@@ -17,7 +17,6 @@ let choices = [];
 let settings = null; // as the server has them
 let change = { state: "idle" }; // of the model
 let trouble = "";
-let reason = null; // why nothing can be changed
 
 const shown = {
   threshold: (value) => `${Math.round(100 * value)} %`,
@@ -32,9 +31,9 @@ export async function askForSettings(state) {
     const response = await fetch("/api/settings", { signal: AbortSignal.timeout(10000) });
     const told = await response.json();
     if (!response.ok) throw new Error(told.error);
-    ({ choices, fixed: reason } = told);
+    ({ choices } = told);
+    byId("controls").disabled = false;
     for (const slider of sliders) [slider.min, slider.max] = told.limits[slider.name];
-    byId("controls").disabled = Boolean(reason);
   } catch (error) {
     trouble = `settings: ${error.message}`;
   }
@@ -100,9 +99,9 @@ function tell() {
     done: `${names}: loaded in ${duration(change.load_ms)}${gap}`,
     failed: change.error,
   };
-  const text = reason || trouble || texts[change.state];
+  const text = trouble || texts[change.state];
   if (said.textContent !== text) said.textContent = text;
-  said.classList.toggle("bad", !reason && Boolean(trouble || change.state === "failed"));
+  said.classList.toggle("bad", Boolean(trouble || change.state === "failed"));
   said.classList.toggle("busy", change.state === "loading");
 }
 
