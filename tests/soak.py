@@ -42,7 +42,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"top_k": 5, "threshold": 0.0, "smoothing": 0.0, "quality": 80},
 )
 PATIENCE_S = 20.0
-WARM_S, COLD_MB = 600.0, 40.0
+WARM_S, COLD_MB = 600.0, 25.0
 """In a shorter run each model is loaded and each fault met for the first time, and memory grows with that."""
 KINDS = {"frame": "frames", "video": "pictures", "event": "events"}
 

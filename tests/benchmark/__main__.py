@@ -18,6 +18,7 @@ from tests.benchmark import (
     clip,
     compare_log,
     faults,
+    fuzz,
     gstreamer,
     keras_ways,
     live,
@@ -66,6 +67,7 @@ PARTS: dict[str, Part] = {
     "throughput": lambda folder, peers: web.throughput_rows(),
     "switch": lambda folder, peers: switching.rows(SHARED / "models"),
     "page": lambda folder, peers: pages.rows(),
+    "fuzz": lambda folder, peers: fuzz.rows(),
 }
 
 

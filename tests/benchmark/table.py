@@ -39,11 +39,11 @@ class Row:
         wanted = "–" if self.target is None else f"{'≥' if self.at_least else '≤'} {self.target:g}{unit}"
         return (
             self.figure,
-            f"{self.ours:.4g} {self.unit}",
+            f"{self.ours:.4g} {self.unit}".strip(),
             self.peer or "–",
-            "–" if self.theirs is None else f"{self.theirs:.4g} {self.unit}",
+            "–" if self.theirs is None else f"{self.theirs:.4g} {self.unit}".strip(),
             "–" if self.ratio is None else f"{self.ratio:.3f}",
-            wanted,
+            wanted.strip(),
             "–" if self.target is None else "yes" if self.met else "**no**",
             "–" if self.n is None else f"{self.n:,}",
         )
