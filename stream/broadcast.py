@@ -146,10 +146,8 @@ class Broadcast:
             for key, events in self._selector.select(min(LOOK_S, max(0.0, self._end_s - time.monotonic()))):
                 if key.data is None:
                     os.eventfd_read(self._wake)
-                elif events & selectors.EVENT_READ and self._has_left(key.data):
-                    self._drop(key.data)
-                elif events & selectors.EVENT_WRITE:
-                    self._send(key.data)
+                else:
+                    self._serve(key.data, events)
             while self._joining:
                 self._admit(self._joining.popleft())
             now_s = time.monotonic()
@@ -185,6 +183,22 @@ class Broadcast:
         elif viewer.feed.closed or self._end_s < math.inf:
             self._drop(viewer)
 
+    def _serve(self, viewer: Viewer, events: int) -> None:
+        """What the selector says of a connection. Nothing is expected of a viewer any more, but that they
+        leave; what comes all the same is not read twice."""
+        if events & selectors.EVENT_READ:
+            try:
+                if not viewer.connection.recv(4096):
+                    self._drop(viewer)
+                    return
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._drop(viewer, reason_of(error))
+                return
+        if events & selectors.EVENT_WRITE:
+            self._send(viewer)
+
     def _send(self, viewer: Viewer) -> None:
         """As much as the kernel takes; the rest when it says that it takes more."""
         try:
@@ -196,24 +210,12 @@ class Broadcast:
         except BlockingIOError:
             pass
         except OSError as error:
-            # Who leaves without a word, or at once, is no trouble; who does not answer for long has stalled.
-            reasons = {errno.ETIMEDOUT: "stalled", errno.ECONNRESET: None, errno.EPIPE: None}
-            self._drop(viewer, reasons.get(error.errno or 0, "error"))
+            self._drop(viewer, reason_of(error))
             return
         if viewer.blocked != bool(viewer.pending):
             viewer.blocked = not viewer.blocked
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if viewer.blocked else 0)
             self._selector.modify(viewer.connection, events, viewer)
-
-    @staticmethod
-    def _has_left(viewer: Viewer) -> bool:
-        """Nothing is expected of a viewer any more; what comes all the same is not read twice."""
-        try:
-            return not viewer.connection.recv(4096)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
 
     def _drop(self, viewer: Viewer, reason: str | None = None) -> None:
         """Without a reason, the viewer's own."""
@@ -227,6 +229,13 @@ class Broadcast:
     def _leave(viewer: Viewer) -> None:
         viewer.connection.close()
         viewer.left()
+
+
+def reason_of(error: OSError) -> str | None:
+    """Why a connection that fails is put out. Who leaves without a word is no trouble; who does not answer for
+    long has stalled: the kernel's own deadline may come before ours."""
+    reasons = {errno.ETIMEDOUT: "stalled", errno.ECONNRESET: None, errno.EPIPE: None}
+    return reasons.get(error.errno or 0, "error")
 
 
 def has_stalled(viewer: Viewer, now_s: float) -> bool:

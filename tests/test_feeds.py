@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -15,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from models.scores import Prediction
-from stream.broadcast import Broadcast
+from stream.broadcast import Broadcast, reason_of
 from stream.bulletin import PLACES
 from stream.frames import Picture
 from stream.hub import MOST_WIDTHS, OWN, Full, Hub
@@ -318,6 +319,19 @@ def test_who_takes_little_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         assert made.sent_bytes > 0
         assert left.wait(10)  # and now he takes nothing
         assert made.evicted["stalled"] == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ETIMEDOUT, "stalled"),
+        (errno.ECONNRESET, None),
+        (errno.EPIPE, None),
+        (errno.EHOSTUNREACH, "error"),
+    ],
+)
+def test_the_kernel_s_reason_for_an_end_is_told(number: int, reason: str | None) -> None:
+    assert reason_of(OSError(number, "")) == reason
 
 
 def test_who_leaves_is_no_eviction(demo: Site) -> None:
