@@ -30,7 +30,7 @@ from stream.server_waitress import Limits, Server
 from tests.conftest import CHROMIUM, QUIET
 from tests.network_camera import NetworkCamera
 from tests.test_server import Site, Sites, demo, model, open_files, site  # noqa: F401 - pytest's way to share them
-from tests.viewer import PATIENCE_S, Address, Viewer, ask, connected, labelcam, wait_for
+from tests.viewer import PATIENCE_S, ROOT, Address, Viewer, ask, connected, labelcam, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
 CHANGING = ("POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "ANYTHING")
@@ -161,6 +161,18 @@ def test_a_debugger_is_never_on(site: Sites) -> None:  # noqa: F811
         assert not made.server.app.debug
         assert not made.server.app.testing
         assert made.server.app.secret_key is None
+
+
+def test_each_promise_names_a_test_that_there_is() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    tests = {path.name: path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+    files = re.findall(r"`(test_\w+\.py)`", text)
+    assert len(files) > 10
+    assert set(files) <= set(tests)
+    parts = re.findall(r"`…(\w+)…?`", text)
+    assert len(parts) > 20
+    named = re.findall(r"\ndef (test_\w+)\(", tests["test_guard.py"] + tests["test_server.py"])
+    assert [part for part in parts if not any(part in name for name in named)] == []
 
 
 # Names.
@@ -744,7 +756,7 @@ def test_a_run_logs_without_its_token(tmp_path: Path) -> None:
     """Whatever else has that name: here the pictures' folder, which --verbose tells."""
     pictures = tmp_path / "let-me-in-please"
     pictures.mkdir()
-    shutil.copy("docs/img/page.png", pictures)
+    shutil.copy(ROOT / "docs" / "img" / "page.png", pictures)
     with labelcam(
         *("--port", "0", "--source", pictures, "--token", "let-me-in-please", "--verbose", "--duration", "2")
     ) as running:
