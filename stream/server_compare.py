@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask import Flask, Response, render_template, request, send_file
 
-from stream.compare_process import LIMIT_S, Comparer, NoReport
+from stream.compare_process import Comparer, NoReport
 from stream.log import LogError
 from stream.log_folder import LogFile, LogFolder, open_regular, printable
 from stream.server_guard import refusal
@@ -28,10 +28,9 @@ REPORT_POLICY = (
 NO_LOG = "Labelcam is not writing a log."
 
 
-def add_compare(app: Flask, log: Path | None, limit_s: float = LIMIT_S) -> Comparer:
-    """`log` is what --log named. Close it at the end: a comparison may be in the making then."""
+def add_compare(app: Flask, log: Path | None, comparer: Comparer) -> None:
+    """`log` is what --log named. Who made the comparer closes it: a comparison may be in the making then."""
     folder = None if log is None else LogFolder(log)
-    comparer = Comparer(limit_s)
 
     @app.get("/compare")
     def pick() -> Response:
@@ -81,8 +80,6 @@ def add_compare(app: Flask, log: Path | None, limit_s: float = LIMIT_S) -> Compa
             return attachment(folder.path / folder.current)
         except OSError as error:
             return refusal(HTTPStatus.NOT_FOUND, f"the log cannot be read now: {error.strerror}")
-
-    return comparer
 
 
 def chosen(folder: LogFolder) -> list[LogFile]:

@@ -32,10 +32,10 @@ from stream.compare_process import LIMIT_S, Comparer, NoReport
 from stream.listening import listen
 from stream.log import JsonLog
 from stream.log_folder import HEAD_BYTES, MOST, LogFile, LogFolder, printable
-from stream.server import Server
 from stream.server_compare import MOST_COMPARED, REPORT_POLICY, add_compare
 from stream.server_guard import add_guard
-from tests.test_page import DESK, PHONE, opened
+from stream.server_waitress import Server
+from tests.page_tools import DESK, PHONE, opened
 from tests.viewer import ROOT, Address, Answer, ask, connected, wait_for
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def served(log: Path | None, limit_s: float = LIMIT_S) -> Iterator[Site]:
     folder = Path(server_compare.__file__).parent
     app = Flask("labelcam", root_path=str(folder), static_folder="page", static_url_path="/page")
     add_guard(app, None, ())
-    comparer = add_compare(app, log, limit_s)
+    comparer = Comparer(limit_s)
+    add_compare(app, log, comparer)
     listening = listen("127.0.0.1", 0)
     server = Server(app, listening)
     server.start()
@@ -669,7 +670,7 @@ def test_two_logs_are_picked_and_the_report_is_seen(
         assert ground == {"light": "rgb(245, 246, 244)", "dark": "rgb(19, 22, 20)"}[scheme]
         assert not tab.scrolls_sideways()
         assert tab.troubles == []
-        assert [one for one in tab.requests if not one.startswith(url)] == []
+        assert [one.url for one in tab.requests if not one.url.startswith(url)] == []
 
 
 def test_nothing_can_be_sent_without_a_base(browser: Browser, site: Site) -> None:
@@ -677,5 +678,5 @@ def test_nothing_can_be_sent_without_a_base(browser: Browser, site: Site) -> Non
         tab.page.get_by_role("button", name="Compare").click()
         assert tab.page.evaluate("document.querySelectorAll(':invalid').length") > 0
         assert tab.page.url.endswith("/compare")
-        assert len([one for one in tab.requests if one.endswith("/compare")]) == 1
+        assert len([one.url for one in tab.requests if one.url.endswith("/compare")]) == 1
         assert tab.troubles == []
