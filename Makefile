@@ -4,10 +4,11 @@
 PYTHON ?= python3
 SHARED ?= ../shared
 VENV ?= .venv
+MINUTES ?= 60
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run venv extras gstreamer test test-all test-device check benchmark results clean
+.PHONY: run venv extras gstreamer test test-all test-device check benchmark soak results clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python run.py $(ARGS)
@@ -35,8 +36,13 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: $(VENV)/.extras .venv-peers/.mediapipe
+# Figures of the web beside Motion's too, where Debian's motion is installed; the page's with Debian's chromium.
+benchmark: $(VENV)/.extras $(VENV)/.dev .venv-peers/.mediapipe
 	$(BIN)/python -m tests.benchmark --peers .venv-peers $(ARGS)
+
+# A fault every 20 seconds, for MINUTES; as root the log's disk is filled, too.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 # The tables of docs/results.md: every model that is here, on every backend, still and live. A quarter of an hour.
 results: $(VENV)/.extras

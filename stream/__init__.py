@@ -25,6 +25,7 @@ log.py        every step's times, JSON Lines, from a thread of its own; statisti
 stills.py     the same steps for still pictures, in one process; bench.py starts many and lets them take turns
 series.py     reads logs back; bootstrap.py says how sure their figures are
 compare.py    holds one against the other; compare_report.py and compare_html.py tell of it
+              compare_process.py makes its page for a browser, of what log_folder.py finds
 study.py      the tables of the study of 2020, from logs
 doctor.py     what works here, and what to type for what does not
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from stream.compare_report import FEW, STAGE_NAMES, START_NAMES, interval, signe
 from stream.outputs import OutputError
 from stream.published import MACHINE
 from stream.statistics import FLOORS
-from stream.tables import megabytes, milliseconds
+from stream.tables import megabytes, milliseconds, minute_utc
 
 SHOWN_PICTURES = 200
 """Of those that a column took for something else. The page says how many more there are."""
@@ -237,13 +236,7 @@ def skips(column: Column) -> str:
 
 def measured_at(column: Column) -> str:
     """When the first run began, by its machine's clock."""
-    seconds = column.series.runs[0].record.get("t_utc")
-    if not isinstance(seconds, (int, float)):
-        return ""
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    except (ValueError, OverflowError, OSError):
-        return ""
+    return minute_utc(column.series.runs[0].record.get("t_utc"))
 
 
 TOLD: dict[str, Callable[[Column], str]] = {

@@ -17,6 +17,7 @@ from threading import Event
 from urllib.parse import quote
 
 from stream.capture import described
+from stream.compare_process import Comparer
 from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, run_record
@@ -87,8 +88,11 @@ def live(wish: LiveWish) -> None:
             sinks=(metrics,),
             beat=partial(beat, supervisor),
         )
-        server = Server(create_app(station.status, ServerOptions(token, wish.hosts), metrics), listening)
+        comparer = Comparer()
+        options = ServerOptions(token, wish.hosts)
+        server = Server(create_app(station.status, options, metrics, comparer), listening)
         opened.callback(shut_down, station, server, wish.camera.ending)
+        opened.callback(comparer.close)
         opened.callback(supervisor.stopping)
         station.start()
         server.start()

@@ -36,7 +36,12 @@ def write_whole(path: Path, text: str) -> None:
         mask = os.umask(0)
         os.umask(mask)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w",
+            encoding="utf-8",
+            errors="backslashreplace",  # a log's name may be no text
+            dir=path.parent,
+            prefix=f".{path.name}.",
+            delete=False,
         ) as file:
             try:
                 file.write(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import io
 import logging
 import platform
 import signal
@@ -38,6 +39,9 @@ def set_up_process(verbosity: int, journal: bool = False) -> None:
     # OpenCV writes to the terminal by itself. It has read its variable OPENCV_LOG_LEVEL by now: it was
     # imported with the models.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A log's name may be no text, and a terminal may not know every character.
+        sys.stdout.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     # A busy Python thread keeps the interpreter's lock for so long when another wants it. With the default of
     # 5 ms an inference of 6.8 ms was measured to take 16, with 1 ms it takes 8.

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, jsonify, request
 
 from stream.broadcast import Broadcast, Feed
+from stream.compare_process import Comparer
 from stream.hub import OWN, Full
 from stream.multipart import BOUNDARY
+from stream.server_compare import add_compare
 from stream.server_control import add_control
 from stream.server_guard import add_guard, refusal
 from stream.server_metrics import Metrics, add_metrics
@@ -61,7 +63,7 @@ class EndlessResponse(Response):
         return []
 
 
-def create_app(status: Status, options: ServerOptions, metrics: Metrics) -> Flask:
+def create_app(status: Status, options: ServerOptions, metrics: Metrics, comparer: Comparer) -> Flask:
     app = Flask(
         "labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page"
     )
@@ -70,6 +72,7 @@ def create_app(status: Status, options: ServerOptions, metrics: Metrics) -> Flas
     add_guard(app, options.token, options.hosts)
     add_control(app, status.switch)
     add_metrics(app, metrics, status.state)
+    add_compare(app, status.log.path if status.log else None, comparer)
 
     @app.get("/")
     def index() -> Response:

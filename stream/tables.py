@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 
 NUMERIC = frozenset("0123456789.,-–%")
 
@@ -49,3 +50,13 @@ def milliseconds(duration_us: float | None) -> str:
 
 def megabytes(size_bytes: float | None) -> str:
     return "–" if size_bytes is None else f"{size_bytes / 1e6:,.0f}"
+
+
+def minute_utc(seconds: object) -> str:
+    """A log's clock time; empty for what is none."""
+    if not isinstance(seconds, (int, float)):
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return ""

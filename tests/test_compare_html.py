@@ -19,7 +19,7 @@ import pytest
 from stream.compare import Comparison, compare_logs, read_logs
 from stream.compare_html import headline, html, load_drawing, sentences
 from stream.published import MACHINE, Published, read_published
-from tests.test_page import DESK, Tab, opened
+from tests.page_tools import DESK, Tab, opened
 from tests.viewer import ROOT
 
 if TYPE_CHECKING:

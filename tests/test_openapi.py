@@ -18,6 +18,7 @@ import jsonschema_rs
 import pytest
 
 from models.catalogue import BUILT_IN
+from stream.compare_process import Comparer
 from stream.loading import Model, ModelWish, load_model
 from stream.log import Record
 from stream.pipeline import Policy
@@ -172,7 +173,7 @@ def test_the_manual_names_every_route_and_field() -> None:
 def test_every_route_is_described_and_no_other(model: Model) -> None:
     switch = Switch(model, ModelWish(BUILT_IN), 0.0, 80)
     station = Station(open_source("demo:", Wish()), open_nothing, switch, Policy(), describe_nothing)
-    app = create_app(station.status, ServerOptions(), Metrics())
+    app = create_app(station.status, ServerOptions(), Metrics(), Comparer())
     routes = {
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from models.catalogue import BUILT_IN
+from stream.compare_process import Comparer
 from stream.demo import SCENES, read_seq
 from stream.frames import Frame, Shot
 from stream.hub import Hub
@@ -109,7 +110,7 @@ def site(model: Model) -> Sites:
             max_streams=max_streams,
             sinks=(records.append,),
         )
-        server = Server(create_app(station.status, ServerOptions(token), Metrics()), listening)
+        server = Server(create_app(station.status, ServerOptions(token), Metrics(), Comparer()), listening)
         made = Site(listening.getsockname()[:2], station, server, records)
         station.start()
         server.start()
@@ -621,7 +622,7 @@ def test_before_its_first_answer_the_model_is_not_ready(model: Model) -> None:
     switch = Switch(model, ModelWish(BUILT_IN), 0.0, 80)
     station = Station(open_source("demo:", Wish()), no_camera, switch, Policy(), lambda *_: {})
     station.pipeline.capture._frames.put(Frame(0, image, time.monotonic_ns(), time.time()))
-    app = create_app(station.status, ServerOptions(), Metrics())
+    app = create_app(station.status, ServerOptions(), Metrics(), Comparer())
     refused = app.test_client().get("/readyz")
     assert refused.status_code == 503
     assert refused.get_json()["reason"] == "the model has not answered yet"

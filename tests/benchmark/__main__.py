@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from multiprocessing import get_context
@@ -12,50 +13,60 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stream.host import host_facts
-from tests.benchmark import classify, clip, compare_log, faults, gstreamer, keras_ways, live, stills
+from tests.benchmark import (
+    classify,
+    clip,
+    compare_log,
+    faults,
+    gstreamer,
+    keras_ways,
+    live,
+    pages,
+    stills,
+    switching,
+    web,
+)
 from tests.benchmark.table import Row, markdown
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LABELCAM_SHARED", ROOT.parent / "shared"))
-PARTS = (
-    "classify",
-    "tensorflow",
-    "stills",
-    "clip",
-    "live",
-    "slow",
-    "crowd",
-    "start",
-    "faults",
-    "gstreamer",
-    "compare",
-)
+CLASSIFIED = ("tf2_mobilenet_v2_1.0_224_ptq", "mobilenet_v2_1.0_224_quant")
+PARROT = SHARED / "images/parrot.jpg"
+Part = Callable[[Path, Path], list[Row]]  # given a folder for its files, and where the peers are installed
 
 
-def measure(part: str, folder: Path, peers: Path) -> list[Row]:
-    if part == "classify":
-        rows = []
-        for name in ("tf2_mobilenet_v2_1.0_224_ptq", "mobilenet_v2_1.0_224_quant"):
-            model, photo = SHARED / f"models/{name}.tflite", SHARED / "images/parrot.jpg"
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                rows += process.submit(classify.rows, model, photo, peers).result()
-        return rows
-    if part == "tensorflow":
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            return process.submit(keras_ways.rows, SHARED / "images/parrot.jpg").result()
-    if part == "stills":
-        return stills.rows(SHARED / "images", folder)
-    if part == "clip":
-        return clip.rows(folder)
-    if part == "compare":
-        return compare_log.rows(folder)
-    if part == "faults":
-        return faults.rows()
-    if part == "gstreamer":
-        return gstreamer.rows(folder)
-    if part == "start":
-        return live.start_rows()
-    return {"live": live.live_rows, "slow": live.slow_rows, "crowd": live.crowd_rows}[part](folder)
+def alone(measure: Callable[..., list[Row]], *arguments: Path) -> list[Row]:
+    """In a process of its own, which inherits no other part's threads or caches."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, *arguments).result()
+
+
+def classify_rows(_: Path, peers: Path) -> list[Row]:
+    models = [SHARED / f"models/{name}.tflite" for name in CLASSIFIED]
+    return [row for model in models for row in alone(classify.rows, model, PARROT, peers)]
+
+
+PARTS: dict[str, Part] = {
+    "classify": classify_rows,
+    "tensorflow": lambda folder, peers: alone(keras_ways.rows, PARROT),
+    "stills": lambda folder, peers: stills.rows(SHARED / "images", folder),
+    "clip": lambda folder, peers: clip.rows(folder),
+    "live": lambda folder, peers: live.live_rows(folder),
+    "slow": lambda folder, peers: live.slow_rows(folder),
+    "crowd": lambda folder, peers: live.crowd_rows(folder),
+    "start": lambda folder, peers: live.start_rows(),
+    "faults": lambda folder, peers: faults.rows(),
+    "gstreamer": lambda folder, peers: gstreamer.rows(folder),
+    "compare": lambda folder, peers: compare_log.rows(folder),
+    "slowviewer": lambda folder, peers: web.slow_viewer_rows(folder),
+    "stalled": lambda folder, peers: web.stalled_rows(folder),
+    "crowd200": lambda folder, peers: web.crowd_rows(folder),
+    "healthz": lambda folder, peers: web.health_rows(folder),
+    "storm": lambda folder, peers: web.storm_rows(folder),
+    "throughput": lambda folder, peers: web.throughput_rows(),
+    "switch": lambda folder, peers: switching.rows(SHARED / "models"),
+    "page": lambda folder, peers: pages.rows(),
+}
 
 
 def main() -> int:
@@ -71,7 +82,7 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         for part in options.parts or PARTS:
             print(f"measuring {part} ...", file=sys.stderr, flush=True)
-            rows += measure(part, Path(folder), options.peers)
+            rows += PARTS[part](Path(folder), options.peers)
     print(f"\n{markdown(rows)}")
     return int(not all(row.met for row in rows))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from models.catalogue import BUILT_IN
 from stream.loading import ModelWish, load_model
 from stream.log import read_log
 from tests.benchmark.table import Row
+from tests.benchmark.viewers import Order, watched
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 20.0
@@ -55,9 +55,7 @@ def running(*arguments: str, module: str = "run.py") -> Iterator[Running]:
 
 def viewers(port: int, count: int, seconds: float) -> list[float]:
     """Frames a second of each, counted by another process."""
-    command = [sys.executable, "-m", "tests.benchmark.viewers", str(port), str(count), str(seconds)]
-    rates: list[float] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
-    return rates
+    return watched(Order(port, count, seconds)).rates
 
 
 def column(records: list[dict[str, Any]], kind: str, name: str) -> list[float]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Row:
     """A figure, its peer's measured in the same run, and the ratio of the two that is wanted.
 
-    Without a peer the target is a bound of the figure itself.
+    Without a peer, or if `absolute`, the target is a bound of the figure itself. Without a target it is told
+    for its own sake.
     """
 
     figure: str
@@ -17,29 +18,33 @@ class Row:
     unit: str
     peer: str
     theirs: float | None
-    target: float
+    target: float | None
     at_least: bool = False  # the target is a floor, not a ceiling
     n: int | None = None
+    absolute: bool = False
 
     @property
     def ratio(self) -> float | None:
-        return None if self.theirs is None else self.ours / self.theirs
+        return self.ours / self.theirs if self.theirs else None
 
     @property
     def met(self) -> bool:
-        value = self.ours if self.ratio is None else self.ratio
+        if self.target is None:
+            return True
+        value = self.ours if self.absolute or self.ratio is None else self.ratio
         return value >= self.target if self.at_least else value <= self.target
 
     def cells(self) -> tuple[str, ...]:
-        sign, unit = "≥" if self.at_least else "≤", "" if self.ratio is not None else f" {self.unit}"
+        unit = "" if self.ratio is not None and not self.absolute else f" {self.unit}"
+        wanted = "–" if self.target is None else f"{'≥' if self.at_least else '≤'} {self.target:g}{unit}"
         return (
             self.figure,
             f"{self.ours:.4g} {self.unit}",
             self.peer or "–",
             "–" if self.theirs is None else f"{self.theirs:.4g} {self.unit}",
             "–" if self.ratio is None else f"{self.ratio:.3f}",
-            f"{sign} {self.target:g}{unit}",
-            "yes" if self.met else "**no**",
+            wanted,
+            "–" if self.target is None else "yes" if self.met else "**no**",
             "–" if self.n is None else f"{self.n:,}",
         )
 
