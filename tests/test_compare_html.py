@@ -208,7 +208,7 @@ def test_what_logs_say_stays_text(browser: Browser, tmp_path: Path) -> None:
 def assert_alone(tab: Tab) -> None:
     """It asked for nothing but itself, and the browser has nothing to say."""
     assert len(tab.requests) == 1
-    assert tab.requests[0].startswith("file:")
+    assert tab.requests[0].url.startswith("file:")
     assert tab.troubles == []
 
 

@@ -769,7 +769,7 @@ def test_a_run_logs_without_its_token(tmp_path: Path) -> None:
 def test_a_cameras_password_is_told_nowhere(tmp_path: Path, here: bool) -> None:
     log = tmp_path / "log.jsonl"
     with NetworkCamera(login="me:hunter2") as camera:
-        url = camera.url.replace("//", "//me:hunter2@") + "?key=unseen-key"
+        url = camera.url.replace("//", "//me:hunter2@") + "?key=sub-rosa"
         if not here:
             url = url.replace("http://", "rtsp://")
         arguments = ("--port", "0", "--wait-for-camera", "--source", url, "--log", log, "--verbose")
@@ -783,7 +783,7 @@ def test_a_cameras_password_is_told_nowhere(tmp_path: Path, here: bool) -> None:
             running.stop()
             told += running.out + running.errors + log.read_text()
     assert "hunter2" not in told
-    assert "unseen-key" not in told
+    assert "sub-rosa" not in told
 
 
 # Nobody keeps the others out.
