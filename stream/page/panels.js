@@ -94,34 +94,34 @@ export function count() {
 // The latencies.
 
 const lines = new Map(); // stage -> its last seconds' medians
-let lastSecond = 0;
+let lastSecond = 0; // that they reach to
+let measured = ""; // the model they are of
 
 export function history({ stages }) {
   lines.clear();
-  lastSecond = 0;
+  [lastSecond, measured] = [0, ""];
   for (const [stage, values] of Object.entries(stages)) {
     lines.set(stage, [...Array(SECONDS).fill(null), ...values].slice(-SECONDS));
   }
 }
 
-function showLatency({ stages, uptime_s }) {
+function showLatency({ stages, uptime_s, model, backend, mode }) {
+  const now = [model, backend, mode].join("\n");
+  if (measured && measured !== now) {
+    lines.clear(); // two models' times are never in one line
+    lastSecond = 0;
+  }
+  measured = now;
   const second = Math.floor(uptime_s);
   const steps = lastSecond ? Math.min(SECONDS, second - lastSecond) : 0;
   lastSecond = second;
-  const known = Object.keys(STAGES).filter((stage) => stage in stages);
-  const table = byId("latency");
-  if (table.dataset.stages !== known.join()) {
-    table.dataset.stages = known.join();
-    table.replaceChildren(...known.map(latencyRow));
-  }
-  known.forEach((stage, place) => {
+  Object.keys(STAGES).forEach((stage, place) => {
+    const { last_ms = null, ...figures } = stages[stage] ?? {};
     const values = lines.get(stage) ?? Array(SECONDS).fill(null);
-    lines.set(stage, values);
-    const { last_ms, ...figures } = stages[stage];
     for (let step = 0; step < steps; step += 1) values.push(last_ms); // more than one: the state came a little late
-    values.splice(0, values.length - SECONDS);
-    const [, picture, ...cells] = table.rows[place].cells;
-    if (steps || !picture.dataset.drawn) drawLine(picture, values, STAGES[stage]);
+    lines.set(stage, values.slice(-SECONDS));
+    const [, picture, ...cells] = byId("latency").rows[place].cells;
+    drawLine(picture, lines.get(stage), STAGES[stage]);
     ["p50_ms", "p90_ms", "p99_ms"].forEach((name, column) => say(cells[column], ms(figures[name])));
   });
 }
@@ -133,12 +133,18 @@ function latencyRow(stage) {
   line.setAttribute("viewBox", `0 0 ${SECONDS - 1} 20`);
   line.setAttribute("preserveAspectRatio", "none");
   line.setAttribute("role", "img");
-  for (const part of ["area", "line"]) line.append(document.createElementNS(SVG, "path"));
-  ["area", "line"].forEach((part, place) => line.children[place].setAttribute("class", part));
-  const row = element("tr", "", name, element("td", "", line), element("td"), element("td"), element("td"));
+  for (const part of ["area", "line"]) {
+    const path = document.createElementNS(SVG, "path");
+    path.setAttribute("class", part);
+    line.append(path);
+  }
+  const row = element("tr", "", name, element("td", "", line), ...["–", "–", "–"].map((none) => element("td", "", none)));
   row.dataset.stage = stage;
+  drawLine(row.cells[1], [], STAGES[stage]);
   return row;
 }
+
+byId("latency").append(...Object.keys(STAGES).map(latencyRow));
 
 function drawLine(cell, values, name) {
   const there = values.filter((value) => value !== null);
@@ -158,7 +164,6 @@ function drawLine(cell, values, name) {
   const text = there.length ? `${name}: ${ms(lowest)} to ${ms(highest)} ms within the last minute` : `${name}: no figures yet`;
   picture.setAttribute("aria-label", text);
   cell.title = text;
-  cell.dataset.drawn = "yes";
 }
 
 // Everything else.
