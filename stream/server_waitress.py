@@ -81,8 +81,6 @@ class Parser(HTTPRequestParser):
             raise ParsingError("no address, or no number") from error
         except TransferEncodingNotImplemented as error:  # which would be a 501, as if it were our fault
             raise ParsingError("nobody compresses what is that short") from error
-        if "," in self.headers.get("HOST", ""):
-            raise ParsingError("more than one Host")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("two lengths")
         if not self.path.isprintable() and any(character < " " for character in self.path):

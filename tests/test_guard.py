@@ -30,7 +30,7 @@ from stream.server_waitress import Limits, Server
 from tests.conftest import CHROMIUM, QUIET
 from tests.network_camera import NetworkCamera
 from tests.test_server import Site, Sites, demo, model, open_files, site  # noqa: F401 - pytest's way to share them
-from tests.viewer import PATIENCE_S, Address, Viewer, ask, connected, labelcam, wait_for
+from tests.viewer import PATIENCE_S, ROOT, Address, Viewer, ask, connected, labelcam, wait_for
 
 TOKEN = "a-token-that-nobody-guesses"
 CHANGING = ("POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "ANYTHING")
@@ -161,6 +161,18 @@ def test_a_debugger_is_never_on(site: Sites) -> None:  # noqa: F811
         assert not made.server.app.debug
         assert not made.server.app.testing
         assert made.server.app.secret_key is None
+
+
+def test_each_promise_names_a_test_that_there_is() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    tests = {path.name: path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+    files = re.findall(r"`(test_\w+\.py)`", text)
+    assert len(files) > 10
+    assert set(files) <= set(tests)
+    parts = re.findall(r"`…(\w+)…?`", text)
+    assert len(parts) > 20
+    named = re.findall(r"\ndef (test_\w+)\(", tests["test_guard.py"] + tests["test_server.py"])
+    assert [part for part in parts if not any(part in name for name in named)] == []
 
 
 # Names.
@@ -744,7 +756,7 @@ def test_a_run_logs_without_its_token(tmp_path: Path) -> None:
     """Whatever else has that name: here the pictures' folder, which --verbose tells."""
     pictures = tmp_path / "let-me-in-please"
     pictures.mkdir()
-    shutil.copy("docs/img/page.png", pictures)
+    shutil.copy(ROOT / "docs" / "img" / "page.png", pictures)
     with labelcam(
         *("--port", "0", "--source", pictures, "--token", "let-me-in-please", "--verbose", "--duration", "2")
     ) as running:
@@ -753,7 +765,7 @@ def test_a_run_logs_without_its_token(tmp_path: Path) -> None:
         assert re.search(r"^INFO: .*\.\.\.", running.errors, re.M)
 
 
-@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("here", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_cameras_password_is_told_nowhere(tmp_path: Path, here: bool) -> None:
     log = tmp_path / "log.jsonl"
     with NetworkCamera(login="me:hunter2") as camera:
@@ -891,7 +903,9 @@ def large(small: Flask, tmp_path: Path) -> Flask:
     return small
 
 
-@pytest.mark.parametrize("headers", [b"", b"Range: bytes=0-\r\n"])
+@pytest.mark.parametrize(
+    "headers", [pytest.param(b"", marks=pytest.mark.slow), b"Range: bytes=0-\r\n"], ids=["whole", "range"]
+)
 def test_who_does_not_read_a_file_holds_no_thread(large: Flask, headers: bytes) -> None:
     before = open_files()
     with served(large, Limits(request_s=3)) as address, ExitStack() as stack:
@@ -915,6 +929,7 @@ def test_who_does_not_read_what_a_thread_writes_holds_it_for_a_while_only(large:
         assert time.monotonic() - started_s < 12
 
 
+@pytest.mark.slow
 def test_who_reads_slowly_but_reads_gets_all_of_it(large: Flask) -> None:
     with (
         served(large, Limits(request_s=1)) as address,

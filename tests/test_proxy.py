@@ -115,7 +115,8 @@ FILES = {"nginx": "nginx.conf", "caddy": "Caddyfile"}
 
 
 @contextmanager
-def running(kind: str, certificate: Path, folder: Path) -> Iterator[Proxy]:
+def running(kind: str, certificate: Path, folder: Path, more: str = "") -> Iterator[Proxy]:
+    """By its recipe, with `more` lines about what is passed on."""
     if not shutil.which(kind):
         pytest.skip(f"no {kind}: apt-get install {'nginx-light' if kind == 'nginx' else kind}")
     options = folder / "options"
@@ -124,6 +125,8 @@ def running(kind: str, certificate: Path, folder: Path) -> Iterator[Proxy]:
         port, recipe = free_port(), (ROOT / "docs" / "proxy" / FILES[kind]).read_text()
         recipe = recipe.replace("127.0.0.1:8000", f"127.0.0.1:{behind.address[1]}")
         recipe = recipe.replace("/etc/ssl/camera.example", str(certificate))
+        for line in ("proxy_buffering off;", "flush_interval -1"):
+            recipe = recipe.replace(line, f"{more}\n{line}")
         command = COMMANDS[kind](recipe, port, folder)
         home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
         with (folder / "said.txt").open("wb") as said:
@@ -248,6 +251,21 @@ def test_settings_can_be_changed_through_a_proxy_by_its_own_page_only(proxy: Pro
 def test_what_is_too_large_is_refused_at_the_proxy(proxy: Proxy) -> None:
     answer = proxy.ask("/api/settings", {"X-Labelcam": "1"}, "POST", bytes(1 << 20))
     assert answer.status in (413, 502)  # Caddy 2.6 says it so
+
+
+TOLD_BY_THE_PROXY = {
+    "nginx": f'proxy_set_header Authorization "Bearer {TOKEN}";',
+    "caddy": f'header_up Authorization "Bearer {TOKEN}"',
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_the_token_may_be_left_to_a_proxy(kind: str, certificate: Path, tmp_path: Path) -> None:
+    with running(kind, certificate, tmp_path, TOLD_BY_THE_PROXY[kind]) as proxy:
+        page = proxy.ask("/", {"Authorization": ""})
+        assert page.status == 200
+        assert TOKEN not in f"{page.headers}"
+        assert ask(proxy.behind.address, "/").status == 401
 
 
 IN_THE_PAGE = """async () => {
