@@ -232,8 +232,8 @@ class Broadcast:
 
 
 def reason_of(error: OSError) -> str | None:
-    """Why a connection that fails is put out. Who leaves without a word is no trouble; who does not answer for
-    long has stalled: the kernel's own deadline may come before ours."""
+    """Why a connection that fails is put out. Who leaves without a word is no trouble; who does not answer
+    for long has stalled: the kernel's own deadline may come before ours."""
     reasons = {errno.ETIMEDOUT: "stalled", errno.ECONNRESET: None, errno.EPIPE: None}
     return reasons.get(error.errno or 0, "error")
 
