@@ -16,15 +16,18 @@ hub.py        the newest Picture in each width, and how many watch it; multipart
 bulletin.py   what is new beside the pictures, for the page; vitals.py is what the newest records say
 broadcast.py  sends both to everybody, from one thread
 switch.py     changes model and settings of what runs
-server.py     Flask's routes, served by waitress; page/ is what a browser gets; state.py what machines get.
-              Everybody passes server_guard.py first; server_control.py is what may be changed;
-              server_metrics.py tells Prometheus, and openapi.json what every route takes and gives
+server.py     Flask's routes; page/ is what a browser gets; state.py what machines get
+server_guard.py      whom everybody passes first; hosts.py says whose name is answered, server_errors.py what
+                     is wrong, and redaction.py keeps secrets out of whatever is logged
+server_control.py    what may be changed; server_compare.py logs; server_metrics.py what Prometheus reads;
+                     openapi.json what every route takes and gives
+server_waitress.py   serves the routes, and waits for nobody for long
 service.py    what systemd is told and gives: that we serve and live, its socket, its journal
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
 
 stills.py     the same steps for still pictures, in one process; bench.py starts many and lets them take turns
 series.py     reads logs back; bootstrap.py says how sure their figures are
-compare.py    holds one against the other; compare_report.py and compare_html.py tell of it
+compare.py    holds one against the other; compare_report.py and compare_html.py tell of it;
               compare_process.py makes its page for a browser, of what log_folder.py finds
 study.py      the tables of the study of 2020, from logs
 doctor.py     what works here, and what to type for what does not
