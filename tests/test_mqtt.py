@@ -366,7 +366,7 @@ def test_what_does_not_change_is_told_once_a_second_and_only_if_it_is_new(broker
         assert len(messages) == 4
         for before, after in pairwise(messages):
             assert EVERY_S - 0.2 < after.came_s - before.came_s < EVERY_S + 0.4
-        time.sleep(1.3)  # no frame
+        time.sleep(1.1)  # no frame
         assert len(subscriber.states) == 4
         assert subscriber.availability == ["online"]
 
@@ -431,9 +431,8 @@ def test_a_lost_camera_sees_nothing_but_the_program_is_there(broker: Mosquitto) 
         camera.now = ONLINE
         subscriber.waits(lambda s: len(s.states) == 3)
         assert subscriber.labels[-1] is None  # what was seen before is no news
-        time.sleep(EVERY_S - 0.2)
-        camera.sees("cat")
-        subscriber.waits(lambda s: s.labels[-1] == "cat")
+        camera.sees("dog")
+        subscriber.waits(lambda s: s.labels[-1] == "dog")
         assert subscriber.availability == ["online"]
 
 
@@ -557,7 +556,7 @@ def test_a_broker_that_hangs_holds_nothing_up_and_gets_no_backlog(broker: Mosqui
         camera.sees("cat")
         subscriber.waits(lambda s: s.labels == ["cat"])
         broker.signal(signal.SIGSTOP)
-        for number in range(60):
+        for number in range(40):
             last = camera.sees(f"label {number}")
             time.sleep(0.03)
         broker.signal(signal.SIGCONT)
@@ -729,9 +728,9 @@ def test_a_hanging_broker_holds_up_neither_the_video_nor_the_end(broker: Mosquit
         broker.signal(signal.SIGSTOP)
         time.sleep(0.2)
         before = ask(running.address, "/api/state").json["frames"]["classified"]
-        time.sleep(1.0)
+        time.sleep(0.8)
         state = ask(running.address, "/api/state").json
-        assert state["frames"]["classified"] - before > 15
+        assert state["frames"]["classified"] - before > 12
         assert state["answer"]["age_s"] < 0.5
         assert running.stop() < 2
         assert running.ends() == 0
