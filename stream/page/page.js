@@ -171,7 +171,7 @@ function stuck(now) {
 function notice() {
   figure.classList.toggle("stale", Boolean(state) && !connected);
   const { viewers, max } = state ? state.stream : { viewers: 0, max: 1 };
-  const full = viewers >= max ? `All ${max} places are taken` : "The picture does not come";
+  const full = viewers >= max ? `No place is left (${max})` : "The picture does not come";
   const lasting = pausedAt ? `Paused at ${pausedAt}` : refused ? `${full} – trying again` : "";
   say(byId("notice"), told || lasting);
 }
