@@ -467,7 +467,7 @@ def token(text: str) -> str:
     """What fits into a header, an address and a cookie. Not nothing: a variable that is not set would let
     everybody in."""
     if not text or not text.isascii() or not text.isprintable() or set(text) & set(' ";,\\'):
-        raise argparse.ArgumentTypeError('is letters, digits and signs, none of them space " ; , \\')
+        raise argparse.ArgumentTypeError("... is no token - take letters, digits, dots and dashes")
     return text
 
 

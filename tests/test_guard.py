@@ -326,7 +326,8 @@ def test_a_token_that_is_none_is_refused_at_start(token: str, capsys: pytest.Cap
         parse(["--token", token])
     assert end.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "--token: is letters, digits and signs" in line
+    assert "--token: ... is no token - take letters, digits" in line
+    assert not token.strip() or repr(token) not in line
 
 
 def test_allowed_names_are_answered(tmp_path: Path) -> None:
