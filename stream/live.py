@@ -89,6 +89,7 @@ def live(wish: LiveWish) -> None:
             max_streams=wish.max_streams,
             log=log,
             mqtt=mqtt,
+            asked=without_credentials(wish.source),
             sinks=(metrics,),
             beat=partial(beat, supervisor),
         )
@@ -118,15 +119,12 @@ def beat(supervisor: Supervisor, pipeline: Pipeline) -> None:
 def shut_down(station: Station, server: Server, ending: Event) -> None:
     """End the loops, the streams, the server, in END_S all together. Raises what ended a loop early."""
     until_s = time.monotonic() + END_S
-    mqtt = station.status.mqtt
-    if mqtt:
-        mqtt.stop()
     station.pipeline.stop()
     ending.set()  # not before: a camera that is not waited for is no lost one now
     station.stop(until_s)
     server.close(until_s)
-    if mqtt:
-        mqtt.join()
+    if station.status.mqtt:
+        station.status.mqtt.join()
     station.pipeline.join(max(0.0, until_s + FREE_S - time.monotonic()))
 
 
@@ -192,10 +190,20 @@ def address(listening: socket.socket, token: str | None) -> str:
     """What to open in a browser."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
+        host = own_address()
     if ":" in host:
         host = f"[{host}]"
     return f"http://{host}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
+
+
+def own_address() -> str:
+    """Under which other machines reach this one, most likely; nothing is sent to find out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))  # an address that is nobody's (RFC 5737)
+        except OSError:  # no network
+            return socket.gethostname()
+        return str(asking.getsockname()[0])
 
 
 def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:

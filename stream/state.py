@@ -32,6 +32,7 @@ class Status:
     vitals: Vitals
     log: JsonLog | None = None
     mqtt: Publisher | None = None
+    asked: str = ""  # which source, without credentials
     started_ns: int = field(default_factory=time.monotonic_ns)
     started_s: float = field(default_factory=time.time)
 
@@ -87,6 +88,7 @@ class Status:
             "started_s": self.started_s,
             "uptime_s": (now_ns - self.started_ns) / 1e9,
             **self.camera(),
+            "asked": self.asked,
             "source": source
             and {
                 "name": source.name,

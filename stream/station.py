@@ -37,6 +37,7 @@ class Station:
         max_streams: int = 128,
         log: JsonLog | None = None,
         mqtt: Publisher | None = None,
+        asked: str = "",
         sinks: tuple[Sink, ...] = (),
         beat: Callable[[Pipeline], None] = lambda pipeline: None,
     ) -> None:
@@ -62,7 +63,7 @@ class Station:
 
         switch.attach(pipeline, hub, sink, describe_now, bulletin.hurry)
         self.pipeline = pipeline
-        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log, mqtt)
+        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log, mqtt, asked)
 
     def start(self) -> None:
         self.pipeline.start()
