@@ -713,6 +713,8 @@ def test_a_program_that_is_killed_is_offline_and_its_password_was_told_nowhere(
         subscriber.waits(lambda s: s.states[-1]["label"] is not None)
         assert subscriber.states[-1]["online"]
         assert subscriber.states[-1]["model"] == now["model"]
+        targets = ("/", "/api/state", "/api/settings", "/metrics", "/log", "/compare", "/readyz")
+        pages = [ask(running.address, target).body.decode("latin-1") for target in targets]
         locked.end()
         wait_for(lambda: not ask(running.address, "/api/state").json["mqtt"]["connected"])
         assert faults("State", ask(running.address, "/api/state").json) == []
@@ -723,7 +725,7 @@ def test_a_program_that_is_killed_is_offline_and_its_password_was_told_nowhere(
         subscriber.waits(lambda s: s.availability[-1] == "online" and len(s.availability) > 1)
         running.stop(signal.SIGKILL)
         subscriber.waits(lambda s: s.availability[-1] == "offline")
-        told = [json.dumps(now), metrics, running.out, running.errors, log.read_text()]
+        told = [*pages, running.out, running.errors, log.read_text()]
         told += [message.payload for message in subscriber.messages]
         assert all(SECRET not in text for text in told)
 
