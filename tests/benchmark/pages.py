@@ -15,7 +15,7 @@ from tests.conftest import CHROMIUM, QUIET
 from tests.viewer import wait_for
 
 ROUNDS = 5
-NAMED = r'(?:<link[^>]*? href|<script[^>]*? src)="([^"]+)"|url\("?([^")]+)'
+NAMED = r'(?:<link[^>]*? href|<script[^>]*? src)="([^"]+)"|url\("?([^")]+)|^import [^"]*"([^"]+)"'
 PAINTED = 'performance.getEntriesByName("first-contentful-paint")[0]?.startTime'  # ms since navigation
 
 
@@ -50,9 +50,9 @@ def parts(program: Peer) -> dict[str, int]:
         name = wanted.pop()
         body = program.get(name)
         sizes[name] = len(body)
-        if name == "/" or name.endswith(".css"):
-            found = re.findall(NAMED, body.decode())
-            files = [urljoin(name, link or url) for link, url in found]
+        if name == "/" or name.endswith((".css", ".js")):
+            found = re.findall(NAMED, body.decode(), re.M)
+            files = [urljoin(name, "".join(one)) for one in found]
             wanted += [file for file in files if file.startswith("/page/") and file not in sizes]
     return sizes
 
