@@ -105,10 +105,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         commands.add_parser("models", parents=[common], add_help=False, help="list, pull, verify")
     )
 
-    try:
-        arguments = [word for argument in arguments for word in in_file(argument)]
-    except (OSError, ValueError) as error:  # shlex's: No closing quotation
-        parser.error(str(error))
+    words = []
+    for argument in arguments:
+        try:
+            words += in_file(argument)
+        except OSError as error:
+            parser.error(f"cannot read {argument[1:]}: {error.strerror}")
+        except ValueError as error:  # shlex's: No closing quotation
+            parser.error(f"{argument[1:]}: {error}")
+    arguments = words
     # `run.py` alone, and `run.py --source ...`, mean `run.py live`.
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["live", *arguments]

@@ -22,7 +22,7 @@ from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, run_record
 from stream.mqtt import Broker, Publisher
-from stream.pipeline import SLICE_S, Pipeline, Policy
+from stream.pipeline import SLICE_S, Policy
 from stream.process import on_signals
 from stream.redaction import redact_logs
 from stream.server import ServerOptions, create_app
@@ -30,6 +30,7 @@ from stream.server_metrics import Metrics
 from stream.server_waitress import Server
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
+from stream.state import Status
 from stream.station import Station
 from stream.switch import Switch
 
@@ -107,11 +108,11 @@ def live(wish: LiveWish) -> None:
         station.pipeline.join(wish.duration_s or math.inf, unless=asked)
 
 
-def beat(supervisor: Supervisor, pipeline: Pipeline) -> None:
+def beat(supervisor: Supervisor, status: Status) -> None:
     """Once round of the loop that paints. A folder may rest for a minute from picture to picture."""
-    if pipeline.hanging():
+    if status.sickness():
         return  # the watchdog is to bite
-    capture = pipeline.capture
+    capture = status.pipeline.capture
     resting = capture.source is not None and capture.source.paced
     supervisor.beat(capture.count, capture.fault(), resting)
 

@@ -186,8 +186,11 @@ class Publisher:
 
     def __call__(self, record: Record) -> None:
         kind = record.get("rec")
-        if kind == "run":  # the model was changed
-            self._model, self._backend = record["model"], record["backend"]
+        if kind == "run":  # a setting was changed, perhaps the model
+            changed = (record["model"], record["backend"])
+            if changed != (self._model, self._backend):
+                self._model, self._backend = changed
+                self._put_ns = -math.inf  # its first answer is news, whatever it says
         elif kind == "frame":
             top, now_ns = record["top"], time.monotonic_ns()
             best = (top[0][0], top[0][1]) if top else None

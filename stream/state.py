@@ -40,8 +40,8 @@ class Status:
         """Which part does not work any more, in a line; None while all do."""
         if not self.pipeline.alive:
             return "a loop has ended"
-        if not self.broadcast.alive:
-            return "the broadcast has ended"
+        if not (self.broadcast.alive and self.bulletin.alive):
+            return "the broadcast or the bulletin has ended"
         round_s = (time.monotonic_ns() - (self.broadcast.came_round_ns or time.monotonic_ns())) / 1e9
         if round_s > HANGS_S:
             return f"the broadcast has not come round for {round_s:.0f} s"
@@ -53,11 +53,10 @@ class Status:
 
     def unready(self) -> str | None:
         """Why nobody can use it yet, in a line; None once somebody can."""
-        answered = self.pipeline.answers.peek() is not None
-        return self.fault() or (None if answered else "the model has not answered yet")
+        return self.fault() or (None if self.answer() else "the model has not answered yet")
 
     def answer(self) -> dict[str, Any] | None:
-        answer = self.pipeline.answers.peek()
+        answer = self.pipeline.classify.own(self.pipeline.answers.peek())
         if answer is None:
             return None
         return {
@@ -122,6 +121,7 @@ class Status:
                 "max": self.hub.places.count,
                 "rejected": self.hub.places.rejected,
                 "evicted": dict(self.broadcast.evicted),
+                "pictures": self.hub.published,
                 "sent_bytes": self.broadcast.sent_bytes,
             },
             "listeners": self.bulletin.listeners,

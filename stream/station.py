@@ -39,9 +39,9 @@ class Station:
         mqtt: Publisher | None = None,
         asked: str = "",
         sinks: tuple[Sink, ...] = (),
-        beat: Callable[[Pipeline], None] = lambda pipeline: None,
+        beat: Callable[[Status], None] = lambda status: None,
     ) -> None:
-        vitals = Vitals()
+        vitals = Vitals(switch.model.record())
         sink = partial(tell, (vitals, *([log] if log else []), *([mqtt] if mqtt else []), *sinks))
         hub, broadcast, bulletin = Hub(encode_always, max_streams), Broadcast(), Bulletin()
         hub.on_publish = bulletin.on_publish = broadcast.nudge
@@ -54,7 +54,7 @@ class Station:
             policy,
             hub,
             sink,
-            beat=lambda: beat(pipeline),
+            beat=lambda: beat(self.status),
         )
 
         def describe_now(model: Model, settings: Settings) -> Record:
