@@ -25,6 +25,7 @@ server_control.py    what may be changed; server_compare.py logs; server_metrics
 server_waitress.py   serves the routes, and waits for nobody for long
 service.py    what systemd is told and gives: that we serve and live, its socket, its journal
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
+mqtt.py       what is seen, for an MQTT broker and Home Assistant, from a thread of its own
 
 stills.py     the same steps for still pictures, in one process; bench.py starts many and lets them take turns
 series.py     reads logs back; bootstrap.py says how sure their figures are

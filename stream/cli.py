@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from models.errors import ModelError
 from stream.hosts import read_host
 from stream.loading import ModelWish
+from stream.mqtt import AddressError, Broker, read_broker
 from stream.outputs import check_outputs, write_whole
 from stream.process import EXPECTED, interrupt, on_signals, set_up_process
 from stream.service import take_service
@@ -248,6 +249,12 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a name answered besides this machine's own, such as a proxy's; may be given several times",
     )
+    parser.add_argument(
+        "--mqtt",
+        type=broker,
+        metavar="URL",
+        help="publish what is seen: mqtt[s]://[USER:PASSWORD@]HOST[:PORT]/TOPIC; Home Assistant finds it",
+    )
 
 
 class Chosen(argparse.Action):
@@ -342,6 +349,7 @@ def run_live(options: argparse.Namespace) -> int:
             max_streams=options.max_streams,
             hosts=tuple(options.hosts),
             log=options.log,
+            mqtt=options.mqtt,
             service=options.service,
         )
     )
@@ -466,6 +474,13 @@ def host(text: str) -> str:
     if read_host(text) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no name - write camera.example or camera.example:8443")
     return text
+
+
+def broker(text: str) -> Broker:
+    try:
+        return read_broker(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(f"that is no broker and topic: {error}") from None
 
 
 def token(text: str) -> str:

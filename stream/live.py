@@ -21,6 +21,7 @@ from stream.compare_process import Comparer
 from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, run_record
+from stream.mqtt import Broker, Publisher
 from stream.pipeline import SLICE_S, Policy
 from stream.process import on_signals
 from stream.redaction import redact_logs
@@ -55,6 +56,7 @@ class LiveWish:
     max_streams: int
     hosts: tuple[str, ...]
     log: Path | None
+    mqtt: Broker | None
     service: Service
 
 
@@ -69,6 +71,7 @@ def live(wish: LiveWish) -> None:
         model = load_model(wish.model)
         switch = Switch(model, wish.model, wish.policy.smoothing, wish.policy.quality)
         opened.callback(switch.close)
+        mqtt = Publisher(wish.mqtt, model.name, model.backend.facts().backend) if wish.mqtt else None
         asked = Event()
         on_signals(asked.set)  # until now there was nothing to take down, and a signal was the end
         source = open_first(wish, asked)
@@ -86,6 +89,7 @@ def live(wish: LiveWish) -> None:
             encode_always=wish.encode_always,
             max_streams=wish.max_streams,
             log=log,
+            mqtt=mqtt,
             asked=without_credentials(wish.source),
             sinks=(metrics,),
             beat=partial(beat, supervisor),
@@ -120,6 +124,8 @@ def shut_down(station: Station, server: Server, ending: Event) -> None:
     ending.set()  # not before: a camera that is not waited for is no lost one now
     station.stop(until_s)
     server.close(until_s)
+    if station.status.mqtt:
+        station.status.mqtt.join()
     station.pipeline.join(max(0.0, until_s + FREE_S - time.monotonic()))
 
 

@@ -10,6 +10,7 @@ from stream.broadcast import Broadcast
 from stream.bulletin import Bulletin
 from stream.hub import Hub
 from stream.log import JsonLog
+from stream.mqtt import Publisher
 from stream.pipeline import Pipeline
 from stream.switch import Switch
 from stream.version import __version__
@@ -30,6 +31,7 @@ class Status:
     switch: Switch
     vitals: Vitals
     log: JsonLog | None = None
+    mqtt: Publisher | None = None
     asked: str = ""  # which source, without credentials
     started_ns: int = field(default_factory=time.monotonic_ns)
     started_s: float = field(default_factory=time.time)
@@ -64,9 +66,19 @@ class Status:
             "top": [prediction._asdict() for prediction in answer.predictions],
         }
 
+    def camera(self) -> dict[str, Any]:
+        """How it is, and how fast everything goes."""
+        now_ns, fault = time.monotonic_ns(), self.fault()
+        return {
+            "online": fault is None,
+            "fault": fault,
+            "camera_fps": self.pipeline.capture.rate.per_second(now_ns),
+            "model_fps": self.pipeline.classify.rate.per_second(now_ns),
+        }
+
     def state(self) -> dict[str, Any]:
         """What `/api/state` answers; docs/api.md says what each field means."""
-        now_ns, fault = time.monotonic_ns(), self.fault()
+        now_ns = time.monotonic_ns()
         capture, classify = self.pipeline.capture, self.pipeline.classify
         source, model, newest_ns = capture.source, self.switch.model, capture.newest_ns
         facts = model.backend.facts()
@@ -74,8 +86,7 @@ class Status:
             "version": __version__,
             "started_s": self.started_s,
             "uptime_s": (now_ns - self.started_ns) / 1e9,
-            "online": fault is None,
-            "fault": fault,
+            **self.camera(),
             "asked": self.asked,
             "source": source
             and {
@@ -90,8 +101,6 @@ class Status:
             "losses": capture.losses,
             "broken_pictures": capture.broken,
             "stuck_reads": capture.stuck,
-            "camera_fps": capture.rate.per_second(now_ns),
-            "model_fps": classify.rate.per_second(now_ns),
             "frame_age_s": (now_ns - newest_ns) / 1e9 if newest_ns else None,
             "frames": {"captured": capture.count, "classified": classify.count, "skipped": classify.skipped},
             "backend": facts.backend,
@@ -124,4 +133,5 @@ class Status:
                 "bytes": self.log.size_bytes,
                 "lost_lines": self.log.lost_lines,
             },
+            "mqtt": self.mqtt and self.mqtt.status(),
         }
