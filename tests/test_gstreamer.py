@@ -387,6 +387,7 @@ def test_an_option_that_the_reader_does_not_have_is_one_line(name: str, said: st
     assert said in refusal(name)
 
 
+@needs_gstreamer
 def test_other_libraries_may_throw_exceptions_when_gstreamer_is_loaded(tmp_path: Path) -> None:
     """The program was ended by TFLite's exception of a bad model."""
     bad = tmp_path / "bad.tflite"
@@ -410,6 +411,7 @@ except ModelError:
 """
 
 
+@needs_gstreamer
 @pytest.mark.parametrize(
     "pipeline",
     [
