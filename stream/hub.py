@@ -110,11 +110,6 @@ class Hub:
         with self._changed:
             return (*((OWN,) if self._always or self._own.viewers else ()), *self._others)
 
-    @property
-    def newest(self) -> Picture | None:
-        """In the source's own width."""
-        return self._own.pictures.peek()
-
     def publish(self, pictures: Mapping[int, Picture]) -> None:
         """The same picture in several widths."""
         now_ns = time.monotonic_ns()

@@ -157,7 +157,7 @@ def watching(hub: Hub) -> Iterator[Iterator[Picture]]:
     def pictures() -> Iterator[Picture]:
         seen, until_s = viewing.stale, time.monotonic() + PATIENCE_S
         while time.monotonic() < until_s:
-            closed, newest = hub.closed, hub.newest
+            closed, newest = viewing.closed, viewing.newest
             if newest is not None and newest is not seen:
                 seen, until_s = newest, time.monotonic() + PATIENCE_S
                 yield newest
