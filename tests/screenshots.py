@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import cv2
-import numpy as np
 from playwright.sync_api import sync_playwright
 
 from stream import demo
@@ -19,27 +18,25 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 SIZES = {"desktop": DESK, "phone": PHONE}
-MOST_BYTES = 300_000
+MOST_BYTES = 200_000  # the largest has half of that
 
 
 def take(browser: Browser, url: str, folder: Path) -> list[Path]:
-    """Of each size in each colour scheme; and page.png, the one that README shows."""
+    """Of each size in each colour scheme; and page.webp, the one that README shows."""
     taken = []
     for scheme in get_args(Scheme):
         for name, size in SIZES.items():
             with opened(browser, url, size, scheme) as tab:
                 is_worth_a_picture(tab)
-                taken.append(shrunk(tab.page.screenshot(), folder / f"page-{name}-{scheme}.png"))
+                taken.append(written(tab.page.screenshot(), folder / f"page-{name}-{scheme}.webp"))
                 if name == "desktop" and scheme == "light":
-                    taken.append(shrunk(tab.page.screenshot(full_page=True), folder / "page.png"))
+                    taken.append(written(tab.page.screenshot(full_page=True), folder / "page.webp"))
     return taken
 
 
-def shrunk(png: bytes, path: Path) -> Path:
-    """Written there, each of 256 levels rounded to one of 86: a quarter of the bytes goes."""
-    image = decoded(png).astype(np.uint16)
-    rounded = ((image + 1) // 3 * 3).astype(np.uint8)
-    cv2.imwrite(str(path), rounded, (cv2.IMWRITE_PNG_COMPRESSION, 9))
+def written(png: bytes, path: Path) -> Path:
+    """As WebP, whose letters stay sharp: a third of the bytes."""
+    cv2.imwrite(str(path), decoded(png), (cv2.IMWRITE_WEBP_QUALITY, 90))
     return path
 
 

@@ -149,7 +149,7 @@ def test_an_expected_error_is_one_line_and_exit_status_1(
         ("bench", "docs/img", "--labels-csv", "README.md"),
         ("compare", "missing.jsonl"),
         ("compare", "README.md"),
-        ("compare", "docs/img/page.png"),
+        ("compare", "docs/img/page.webp"),
         ("study", "README.md", "--published", "README.md", "--labels-csv", "README.md"),
         ("models", "pull", "resnet", "efficientnet_lite0"),
     ],

@@ -767,7 +767,7 @@ def test_a_run_logs_without_its_token(tmp_path: Path) -> None:
     """Whatever else has that name: here the pictures' folder, which --verbose tells."""
     pictures = tmp_path / "let-me-in-please"
     pictures.mkdir()
-    shutil.copy(ROOT / "docs" / "img" / "page.png", pictures)
+    shutil.copy(ROOT / "docs" / "img" / "page.webp", pictures)
     with labelcam(
         *("--port", "0", "--source", pictures, "--token", "let-me-in-please", "--verbose", "--duration", "2")
     ) as running:
