@@ -51,7 +51,8 @@ class Status:
     def unready(self) -> str | None:
         """Why nobody can use it yet, in a line; None once somebody can."""
         answered = self.pipeline.answers.peek() is not None
-        return self.fault() or (None if answered else "the model has not answered yet")
+        why = next(iter(self.pipeline.classify.remarks()), "the model has not answered yet")
+        return self.fault() or (None if answered else why)
 
     def answer(self) -> dict[str, Any] | None:
         answer = self.pipeline.answers.peek()
@@ -85,14 +86,19 @@ class Status:
                 "fps": source.fps,
                 "note": source.note,
             },
-            "remarks": capture.remarks(),
+            "remarks": (*capture.remarks(), *classify.remarks()),
             "losses": capture.losses,
             "broken_pictures": capture.broken,
             "stuck_reads": capture.stuck,
             "camera_fps": capture.rate.per_second(now_ns),
             "model_fps": classify.rate.per_second(now_ns),
             "frame_age_s": (now_ns - newest_ns) / 1e9 if newest_ns else None,
-            "frames": {"captured": capture.count, "classified": classify.count, "skipped": classify.skipped},
+            "frames": {
+                "captured": capture.count,
+                "classified": classify.count,
+                "skipped": classify.skipped,
+                "unanswered": classify.unanswered,
+            },
             "backend": facts.backend,
             "runtime": facts.runtime,
             "runtime_version": facts.version,
