@@ -12,7 +12,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -126,7 +126,8 @@ class Described:
 
 
 class Line(Protocol):
-    """A connection to the server. Every verb may raise NoAnswer, or ModelError if the server refuses."""
+    """A connection to the server; `describe` comes first. Both may raise NoAnswer, or ModelError if the
+    server refuses."""
 
     def describe(self, deadline_s: float) -> Described: ...
 
@@ -148,7 +149,7 @@ class RemoteBackend:
         self._open = _opener(self._address)
         import_us = watch.lap_us()
         try:
-            self._line = self._open(False)
+            self._line = self._open()
             described = self._line.describe(max(5.0, self._address.deadline_s))
         except NoAnswer as error:
             self.close()
@@ -205,8 +206,7 @@ class RemoteBackend:
     def _note(self) -> str | None:
         """What to know before trusting the figures and the scores."""
         notes = []
-        self._raw = self._address.scheme == "grpc" or BINARY in self._described.extensions
-        if not self._raw:
+        if self._address.scheme == "http" and BINARY not in self._described.extensions:
             slow = "the server takes tensors as JSON only, which costs tens of milliseconds"
             log.warning("%s: %s - use its grpc:// address", self._address.server, slow)
             notes.append(slow)
@@ -251,7 +251,7 @@ class RemoteBackend:
         until_s = time.monotonic() + deadline_s
         if self._line is None or self._waited_s:
             self.close()
-            self._line = self._open(self._raw)
+            self._line = self._open()
             now = self._line.describe(deadline_s)
             if (now.inputs, now.outputs) != (self._described.inputs, self._described.outputs):
                 raise NoAnswer(f"{self._address.name} on {self._address.server} is another model now")
@@ -289,20 +289,16 @@ def _channels_last(shape: list[int]) -> list[int]:
     return [shape[0], *shape[2:], shape[1]] if first else shape
 
 
-class _Opener(Protocol):
-    def __call__(self, raw: bool) -> Line: ...
-
-
-def _opener(address: Address) -> _Opener:
+def _opener(address: Address) -> Callable[[], Line]:
     """Imports what the address needs."""
     try:
         if address.scheme == "grpc":
             import tritonclient.grpc as library
 
-            return lambda raw: GrpcLine(library, address)
+            return lambda: GrpcLine(library, address)
         import tritonclient.http as library
 
-        return lambda raw: HttpLine(library, address, raw)
+        return lambda: HttpLine(library, address)
     except ImportError as error:
         name = (error.name or "").partition(".")[0]
         what = "tritonclient is not installed" if name == "tritonclient" else one_line(error)
@@ -366,8 +362,9 @@ class HttpLine:
     """By HTTP, tensors raw where the server has that extension. The words are tritonclient's, but not the
     transport: that belongs to the thread that made it, and has a deadline for each read, not for all."""
 
-    def __init__(self, library: Any, address: Address, raw: bool) -> None:
-        self._library, self._address, self._raw = library, address, raw
+    def __init__(self, library: Any, address: Address) -> None:
+        self._library, self._address = library, address
+        self._raw = False  # until the server has said that it can
         self._connection = HTTPConnection(address.host)
         self._used = False
 
@@ -381,6 +378,7 @@ class HttpLine:
                 for ends in (model["inputs"], model["outputs"])
             )
             extensions = tuple(map(str, server.get("extensions") or ()))
+            self._raw = BINARY in extensions
             return Described(str(server["name"]), str(server["version"]), extensions, inputs, outputs)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{self._address.server} does not speak the Open Inference Protocol") from error
