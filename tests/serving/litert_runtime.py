@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import Any
 
+import mlserver
 import numpy as np
 from litert_model import LiteRtModel
 from mlserver import MLModel
@@ -22,6 +23,7 @@ class LiteRtRuntime(MLModel):  # type: ignore[misc]
     async def load(self) -> bool:
         extra: dict[str, Any] = self.settings.parameters.extra or {}
         path = await get_model_uri(self.settings)
+        mlserver.register("pictures_in_batch", "Pictures that the model was given at once")
         self._model = LiteRtModel(path, extra["mean"], extra["std"], int(extra.get("interpreters", 2)))
         return True
 
@@ -30,6 +32,7 @@ class LiteRtRuntime(MLModel):  # type: ignore[misc]
         pixels = NumpyCodec.decode_input(payload.inputs[0])
         if pixels.shape[1:] != self._model.shape[1:] or pixels.dtype != np.uint8:
             raise ValueError(f"takes uint8 pixels of {list(self._model.shape[1:])}, not {pixels.shape[1:]}")
+        mlserver.log(pictures_in_batch=len(pixels))
         started_ns = time.monotonic_ns()
         scores = await asyncio.to_thread(self._model.scores, pixels)  # meanwhile the next batch is gathered
         compute_us = (time.monotonic_ns() - started_ns) // 1000
@@ -37,7 +40,7 @@ class LiteRtRuntime(MLModel):  # type: ignore[misc]
             model_name=self.name,
             model_version=self.version,
             outputs=[NumpyCodec.encode_output(self.settings.outputs[0].name, scores)],
-            parameters=Parameters(compute_us=compute_us, batch=len(pixels)),
+            parameters=Parameters(compute_us=compute_us),
         )
 
     async def unload(self) -> bool:
