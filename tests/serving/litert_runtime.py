@@ -10,8 +10,8 @@ import asyncio
 import time
 from typing import Any
 
-import mlserver
 import numpy as np
+from figures import PICTURES_IN_BATCH
 from litert_model import LiteRtModel
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
@@ -23,7 +23,6 @@ class LiteRtRuntime(MLModel):  # type: ignore[misc]
     async def load(self) -> bool:
         extra: dict[str, Any] = self.settings.parameters.extra or {}
         path = await get_model_uri(self.settings)
-        mlserver.register("pictures_in_batch", "Pictures that the model was given at once")
         self._model = LiteRtModel(path, extra["mean"], extra["std"], int(extra.get("interpreters", 2)))
         return True
 
@@ -32,7 +31,7 @@ class LiteRtRuntime(MLModel):  # type: ignore[misc]
         pixels = NumpyCodec.decode_input(payload.inputs[0])
         if pixels.shape[1:] != self._model.shape[1:] or pixels.dtype != np.uint8:
             raise ValueError(f"takes uint8 pixels of {list(self._model.shape[1:])}, not {pixels.shape[1:]}")
-        mlserver.log(pictures_in_batch=len(pixels))
+        PICTURES_IN_BATCH.observe(len(pixels))
         started_ns = time.monotonic_ns()
         scores = await asyncio.to_thread(self._model.scores, pixels)  # meanwhile the next batch is gathered
         compute_us = (time.monotonic_ns() - started_ns) // 1000
