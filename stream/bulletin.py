@@ -51,7 +51,7 @@ class Bulletin:
     """A thread of its own makes an issue every TICK_S, while somebody listens and something is new."""
 
     def __init__(self) -> None:
-        self.places = Places(PLACES, "listen")
+        self.places = Places(PLACES, "listeners")
         self.newest: Issue | None = None
         self.closed = False
         self.listeners = 0

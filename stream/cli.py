@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """What was mistyped may hold a camera's password, and may go to a journal."""
-        super().error(addresses_without_credentials(message))
+        """One line. What was mistyped may hold a camera's password, and may go to a journal."""
+        self.exit(2, f"{self.prog}: {addresses_without_credentials(message)} (see {self.prog} --help)\n")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -229,7 +229,9 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on; others than loopback need a token"
     )
     server.add_argument("--port", type=port, default=8000, help="0 is any free one [8000]")
-    server.add_argument("--token", help="what viewers must know; made if the host is not loopback")
+    server.add_argument(
+        "--token", type=token, help="what viewers must know; made if the host is not loopback"
+    )
     server.add_argument(
         "--max-streams", type=positive, default=128, metavar="N", help="viewers at once [128]"
     )
@@ -441,19 +443,19 @@ def model_wish(options: argparse.Namespace, **others: str | None) -> ModelWish:
     return ModelWish(**asked | others)
 
 
-# Values of options. argparse's own message names them: "argument --port: invalid port value: 'x'".
+# Values of options. What they raise is told behind "argument --port: ".
 
 
 def positive(text: str) -> int:
-    return in_range(int(text), 1, 1_000_000_000)
+    return in_range(int, text, 1, 1_000_000_000)
 
 
 def pixels(text: str) -> int:
-    return in_range(int(text), 32, 8192)
+    return in_range(int, text, 32, 8192)
 
 
 def port(text: str) -> int:
-    return in_range(int(text), 0, 65535)
+    return in_range(int, text, 0, 65535)
 
 
 def host(text: str) -> str:
@@ -462,26 +464,39 @@ def host(text: str) -> str:
     return text
 
 
+def token(text: str) -> str:
+    """What fits into a header, an address and a cookie. Not nothing: a variable that is not set would let
+    everybody in."""
+    if not text or not text.isascii() or not text.isprintable() or set(text) & set(' ";,\\'):
+        raise argparse.ArgumentTypeError("... is no token - take letters, digits, dots and dashes")
+    return text
+
+
 def quality(text: str) -> int:
-    return in_range(int(text), 1, 100)
+    return in_range(int, text, 1, 100)
 
 
 def above_zero(text: str) -> float:
-    return in_range(float(text), 1e-6, 1e9)
+    return in_range(float, text, 1e-6, 1e9)
 
 
 def share(text: str) -> float:
-    return in_range(float(text), 0.0, 1.0)
+    return in_range(float, text, 0.0, 1.0)
 
 
 def weight(text: str) -> float:
-    return in_range(float(text), 0.0, 0.999)
+    return in_range(float, text, 0.0, 0.99)
 
 
 Number = TypeVar("Number", int, float)
 
 
-def in_range(value: Number, low: Number, high: Number) -> Number:
-    if not low <= value <= high:
-        raise ValueError
+def in_range(kind: Callable[[str], Number], text: str, low: Number, high: Number) -> Number:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        whole = "whole " if kind is int else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is no {whole}number from {low:g} to {high:g}")
     return value

@@ -30,7 +30,7 @@ class Places:
     def take(self) -> None:
         if not self._free.acquire(blocking=False):
             self.rejected += 1
-            raise Full(f"{self.count} {self._who} already")
+            raise Full(f"no place is left for {self._who} ({self.count})")
 
     def give_back(self) -> None:
         self._free.release()
@@ -82,7 +82,7 @@ class Hub:
     """
 
     def __init__(self, always: bool = False, places: int = 128) -> None:
-        self.places = Places(places, "viewers watch")
+        self.places = Places(places, "viewers")
         self.entered = 0  # how many ever were: a new one needs a picture, also if no new frame comes
         self.closed = False
         self.on_publish: Callable[[], object] = lambda: None

@@ -85,6 +85,7 @@ def live(wish: LiveWish) -> None:
             encode_always=wish.encode_always,
             max_streams=wish.max_streams,
             log=log,
+            asked=without_credentials(wish.source),
             sinks=(metrics,),
             beat=partial(beat, supervisor),
         )
@@ -183,10 +184,20 @@ def address(listening: socket.socket, token: str | None) -> str:
     """What to open in a browser."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
+        host = own_address()
     if ":" in host:
         host = f"[{host}]"
     return f"http://{host}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
+
+
+def own_address() -> str:
+    """Under which other machines reach this one, most likely; nothing is sent to find out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))  # an address that is nobody's (RFC 5737)
+        except OSError:  # no network
+            return socket.gethostname()
+        return str(asking.getsockname()[0])
 
 
 def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 
 from flask import Flask, Response, render_template, request, send_file
@@ -35,7 +36,7 @@ def add_compare(app: Flask, log: Path | None, comparer: Comparer) -> None:
     @app.get("/compare")
     def pick() -> Response:
         if folder is None:
-            return told(HTTPStatus.NOT_FOUND, "No log folder", NO_LOG, "python run.py --log logs/live.jsonl")
+            return told(HTTPStatus.NOT_FOUND, "No log folder", NO_LOG, "python run.py --log live.jsonl")
         try:
             listed = folder.list()
         except LogError as error:
@@ -51,13 +52,14 @@ def add_compare(app: Flask, log: Path | None, comparer: Comparer) -> None:
                 most=MOST_COMPARED,
                 moment=minute_utc,
                 size=size,
+                drawing=find_spec("matplotlib") is not None,
             )
         )
 
     @app.post("/compare")
     def report() -> Response:
         if folder is None:
-            return told(HTTPStatus.NOT_FOUND, "No log folder", NO_LOG, "python run.py --log logs/live.jsonl")
+            return told(HTTPStatus.NOT_FOUND, "No log folder", NO_LOG, "python run.py --log live.jsonl")
         try:
             logs = chosen(folder)
             page = comparer.page(folder.path, logs)

@@ -14,6 +14,9 @@ from stream.server_errors import refusal as refusal
 
 READING = ("GET", "HEAD", "OPTIONS")
 """What changes nothing. Everything else is asked by a page of ours, or is refused."""
+NO_TOKEN = "this camera needs its token: open the address printed at its start, or add ?token=TOKEN to it"
+COOKIE_S = 30 * 24 * 3600
+"""How long a browser keeps the token after a visit with it."""
 PICTURES = ("image/jpeg", "multipart/x-mixed-replace")
 """What another page of this machine, at another port, may show: OctoPrint's, Mainsail's."""
 
@@ -37,9 +40,7 @@ def add_guard(app: Flask, token: str | None, hosts: tuple[str, ...]) -> None:
         if embedded_elsewhere():
             return told(HTTPStatus.FORBIDDEN, "the page of another site cannot show what is here")
         if token is not None and not known(token):
-            return told(
-                HTTPStatus.UNAUTHORIZED, "this camera needs its token: open the address printed at its start"
-            )
+            return told(HTTPStatus.UNAUTHORIZED, NO_TOKEN)
         if request.method not in READING and not same_origin():
             return told(
                 HTTPStatus.FORBIDDEN, "only its own page may change something, or a script with X-Labelcam: 1"
@@ -54,13 +55,15 @@ def add_guard(app: Flask, token: str | None, hosts: tuple[str, ...]) -> None:
         if response.mimetype in PICTURES:
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin" if beside_us() else "same-site"
         if token is not None and g.get("keep_token"):
-            response.set_cookie(cookie(), token, httponly=True, samesite="Strict")
+            response.set_cookie(cookie(), token, COOKIE_S, httponly=True, samesite="Strict")
         return response
 
 
 def known(token: str) -> bool:
     """The request carries the token: in its address (for <img>), its Authorization header or our cookie."""
-    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        bearer = ""
     given = (request.args.get("token", ""), bearer, request.cookies.get(cookie(), ""))
     return any(hmac.compare_digest(one.encode(), token.encode()) for one in given)
 

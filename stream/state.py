@@ -30,6 +30,7 @@ class Status:
     switch: Switch
     vitals: Vitals
     log: JsonLog | None = None
+    asked: str = ""  # which source, without credentials
     started_ns: int = field(default_factory=time.monotonic_ns)
     started_s: float = field(default_factory=time.time)
 
@@ -77,6 +78,7 @@ class Status:
             "uptime_s": (now_ns - self.started_ns) / 1e9,
             "online": fault is None,
             "fault": fault,
+            "asked": self.asked,
             "source": source
             and {
                 "name": source.name,

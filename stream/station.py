@@ -35,6 +35,7 @@ class Station:
         encode_always: bool = False,
         max_streams: int = 128,
         log: JsonLog | None = None,
+        asked: str = "",
         sinks: tuple[Sink, ...] = (),
         beat: Callable[[Pipeline], None] = lambda pipeline: None,
     ) -> None:
@@ -60,7 +61,7 @@ class Station:
 
         switch.attach(pipeline, hub, sink, describe_now, bulletin.hurry)
         self.pipeline = pipeline
-        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log)
+        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log, asked)
 
     def start(self) -> None:
         self.pipeline.start()

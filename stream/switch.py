@@ -221,7 +221,8 @@ class Switch:
         gap_ms = self._hub.longest_gap_ms(GAP_ENDS_S)
         self.progress = replace(self.progress, state="done", load_ms=load_ms, gap_ms=gap_ms)
         gap = "" if gap_ms is None else f", longest gap in the video {gap_ms:.0f} ms"
-        self._event("switch", f"{wanted.model} on {wanted.backend}, loaded in {load_ms:.0f} ms{gap}")
+        how = f"{wanted.backend}, mode {wanted.mode}" if wanted.mode else wanted.backend
+        self._event("switch", f"{wanted.model} on {how}, loaded in {load_ms / 1000:.3g} s{gap}")
 
     def _taken(self, taken: threading.Event) -> bool:
         """Wait for it. Not if the loops have ended: then nobody takes anything any more."""

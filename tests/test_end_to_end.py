@@ -206,8 +206,8 @@ def test_a_mistake_in_an_option_is_refused(arguments: str, capsys: pytest.Captur
         parse(arguments.split())
     out, errors = capsys.readouterr()
     assert out == ""
-    assert errors.startswith("usage: run.py")
-    assert ": error: " in errors.splitlines()[-1]
+    [line] = errors.splitlines()
+    assert line.startswith("run.py")
 
 
 @pytest.mark.parametrize("arguments", ["frobnicate", "live frobnicate", "models burn", "--port http"])

@@ -315,8 +315,19 @@ def test_an_allowed_name_that_is_none_is_refused_at_start(
     with pytest.raises(SystemExit) as end:
         parse(["--allow-host", name])
     assert end.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.endswith("is no name - write camera.example or camera.example:8443")
+    [line] = capsys.readouterr().err.splitlines()
+    assert "is no name - write camera.example or camera.example:8443" in line
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "ü", 'a"b', "a;b", "a\x00b"])
+def test_a_token_that_is_none_is_refused_at_start(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty one, of a variable that is not set, would let everybody in."""
+    with pytest.raises(SystemExit) as end:
+        parse(["--token", token])
+    assert end.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "--token: ... is no token - take letters, digits" in line
+    assert not token.strip() or repr(token) not in line
 
 
 def test_allowed_names_are_answered(tmp_path: Path) -> None:

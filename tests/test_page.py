@@ -225,7 +225,7 @@ def test_a_viewer_who_was_turned_away_gets_in_when_another_leaves(browser: Brows
         opened(browser, started.url) as tab,
     ):
         tab.is_live()
-        wait_for(lambda: tab.text("#notice") == "All 1 places are taken – trying again")
+        wait_for(lambda: tab.text("#notice") == "No place is left (1) – trying again")
         assert tab.seq() is None
         viewer.close()
         tab.sees_it_move()
@@ -456,6 +456,23 @@ def test_full_screen_is_the_picture_alone(browser: Browser, running: Labelcam) -
         tab.page.click("#fullscreen")
         wait_for(lambda: bool(tab.page.evaluate("document.fullscreenElement?.id === 'figure'")))
         tab.sees_it_move()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK])
+def test_a_paused_picture_fills_the_screen_and_no_more(
+    browser: Browser, running: Labelcam, size: Size
+) -> None:
+    with opened(browser, running.url, size) as tab:
+        tab.sees_it_move()
+        tab.page.click("#fullscreen")
+        wait_for(lambda: bool(tab.page.evaluate("document.fullscreenElement?.id === 'figure'")))
+        tab.page.keyboard.press("Space")
+        wait_for(lambda: tab.page.locator("#still").is_visible())
+        box = tab.page.locator("#still").bounding_box()
+        screen = tab.page.evaluate("[innerWidth, innerHeight]")
+        assert box
+        assert box["width"] <= screen[0]
+        assert box["height"] <= screen[1]
 
 
 def test_a_snapshot_is_downloaded_under_the_time_it_was_taken(browser: Browser, running: Labelcam) -> None:

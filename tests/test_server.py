@@ -386,13 +386,14 @@ def test_without_the_token_nothing_is_told(site: Sites) -> None:
 def test_the_token_opens_by_address_header_and_cookie(site: Sites) -> None:
     with site(token=TOKEN) as made:
         for path in ("/", "/api/state", "/snapshot", "/page/page.js", "/healthz"):
+            assert ask(made.address, path, {"Authorization": f"bearer {TOKEN}"}).status == 200
             by_header = ask(made.address, path, {"Authorization": f"Bearer {TOKEN}"})
             assert by_header.status == 200
             assert "set-cookie" not in by_header.headers
             by_address = ask(made.address, f"{path}?token={TOKEN}")
             assert by_address.status == 200
             cookie, _, how = by_address.headers["set-cookie"].partition("; ")
-            assert {"HttpOnly", "SameSite=Strict"} <= set(how.split("; "))
+            assert {"HttpOnly", "SameSite=Strict", "Max-Age=2592000"} <= set(how.split("; "))
             by_cookie = ask(made.address, path, {"Cookie": cookie})
             assert by_cookie.status == 200
             assert TOKEN.encode() not in by_address.body + by_cookie.body + by_header.body

@@ -149,7 +149,7 @@ def test_without_a_log_the_pages_say_what_to_type() -> None:
         for answer in (ask(site.address, "/compare"), site.compare("live.jsonl")):
             assert answer.status == 404
             assert answer.headers["content-type"] == "text/html; charset=utf-8"
-            assert "python run.py --log logs/live.jsonl" in text_of(answer)
+            assert "python run.py --log live.jsonl" in text_of(answer)
         download = ask(site.address, "/log")
         assert download.status == 404
         assert "--log" in download.json["error"]

@@ -113,6 +113,7 @@ async function reason(response) {
 
 let pausedAt = null;
 let refused = false; // the last time we asked for it
+let told = ""; // a notice for a few seconds
 let seen = ""; // a thumbnail, to tell whether it moves
 let unmoved = 0;
 let framesThen = 0;
@@ -170,9 +171,9 @@ function stuck(now) {
 function notice() {
   figure.classList.toggle("stale", Boolean(state) && !connected);
   const { viewers, max } = state ? state.stream : { viewers: 0, max: 1 };
-  const full = viewers >= max ? `All ${max} places are taken` : "The picture does not come";
-  const text = pausedAt ? `Paused at ${pausedAt}` : refused ? `${full} – trying again` : "";
-  say(byId("notice"), text);
+  const full = viewers >= max ? `No place is left (${max})` : "The picture does not come";
+  const lasting = pausedAt ? `Paused at ${pausedAt}` : refused ? `${full} – trying again` : "";
+  say(byId("notice"), told || lasting);
 }
 
 video.addEventListener("load", come); // the first picture
@@ -214,8 +215,12 @@ function press(id, on, text) {
 
 /** For a few seconds. */
 function tell(text) {
-  say(byId("notice"), text);
-  setTimeout(notice, 5000);
+  told = text;
+  notice();
+  setTimeout(() => {
+    if (told === text) told = "";
+    notice();
+  }, 5000);
 }
 
 function pause() {

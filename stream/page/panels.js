@@ -1,8 +1,8 @@
 // Shows what the server tells: the answer, the figures, the latencies, the events, the set-up.
 
 const STAGES = {
-  wait: "wait", pre: "prepare", infer: "infer", post: "rank", age: "answer’s age",
-  draw: "paint", encode: "encode", picture_age: "picture’s age",
+  wait: "wait", pre: "prepare", infer: "infer", post: "rank", age: "to the answer",
+  draw: "paint", encode: "encode", picture_age: "to the picture",
 };
 const EVENTS = {
   connect: "connected", lost: "lost", stall: "stalled", broken: "broken pictures", repeat: "same picture again and again",
@@ -174,7 +174,6 @@ export function showState(state) {
   online = state.online;
   showAnswer(state.answer);
   showLatency(state);
-  document.documentElement.style.setProperty("--rows", state.settings.top_k);
   say(byId("camera-fps"), fixed(state.camera_fps, 1));
   say(byId("model-fps"), fixed(state.model_fps, 1));
   say(byId("skipped"), frames.skipped.toLocaleString("en").replaceAll(",", " "));
@@ -223,7 +222,7 @@ function eventRow(one) {
 function setUp(state, source) {
   const { log } = state;
   const facts = [
-    ["source", source?.name],
+    ["source", source?.name ?? `${state.asked}, not there`],
     ["picture", source && `${source.size.join(" × ")}${source.fps ? ` at ${+source.fps.toFixed(2)} fps` : ""}`],
     ["read by", source?.via],
     ["note", source?.note],

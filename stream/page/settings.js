@@ -95,7 +95,7 @@ function tell() {
   const gap = typeof change.gap_ms === "number" ? `, longest gap in the video ${duration(change.gap_ms)}` : "";
   const texts = {
     idle: "",
-    loading: `loading ${names} …`,
+    loading: `loading ${names} …${Object.keys(wish).length ? " – the other settings wait for it" : ""}`,
     done: `${names}: loaded in ${duration(change.load_ms)}${gap}`,
     failed: change.error,
   };
