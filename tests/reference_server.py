@@ -101,18 +101,14 @@ class MlServer:
             self._process.wait()
         self._process = None
 
-    def mean_batch(self) -> float:
-        """Pictures that the model was given at once, by the server's own figures."""
-        figures = self.get(self.metrics_port, "/metrics").splitlines()
-        total, count = (
-            sum(
-                float(line.rpartition(" ")[2])
-                for line in figures
-                if line.startswith(f"pictures_in_batch_{end}")
-            )
-            for end in ("sum", "count")
+    def batches(self) -> tuple[float, float]:
+        """By the server's own figures: pictures that the model was given, and how often it was given some."""
+        figures = dict(
+            line.rsplit(" ", 1)
+            for line in self.get(self.metrics_port, "/metrics").splitlines()
+            if line.startswith("pictures_in_batch_")
         )
-        return total / count
+        return float(figures["pictures_in_batch_sum"]), float(figures["pictures_in_batch_count"])
 
     @staticmethod
     def get(port: int, path: str) -> str:
