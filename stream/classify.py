@@ -119,7 +119,7 @@ class Classify:
         silence = self.silence
         if silence is None:
             return ()
-        return (f"no answer for {silence.seconds(time.monotonic_ns()):.0f} s: {silence.reason}",)
+        return (f"no answer for {int(silence.seconds(time.monotonic_ns()))} s: {silence.reason}",)
 
     def _unanswered(self, reason: str) -> None:
         """The answer before this frame is taken back: it must not be shown as if it were this one's."""
