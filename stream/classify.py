@@ -83,7 +83,6 @@ class Classify:
                 while self._waiting:
                     self._work, taken = self._waiting.popleft()
                     smoother = smoother_for(self._work)
-                    self.silence = None  # the one before's
                     taken()
                 if frame is None:
                     continue

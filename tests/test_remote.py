@@ -514,6 +514,9 @@ def test_another_model_can_be_switched_to_while_the_server_is_gone_and_back_when
         made.changes(model="colours", backend="remote")
         assert made.switch.progress.error is None
         assert made.switch.settings.backend == "remote"
+        events = [record["event"] for record in made.of("event")]
+        assert events.index("unanswered") < events.index("answered") < events.index("switch_failed")
+        assert sorted(events) == ["answered", "connect", "switch", "switch", "switch_failed", "unanswered"]
 
 
 def test_with_every_frame_a_server_that_goes_ends_the_run_as_no_frame_may_be_left_out(
