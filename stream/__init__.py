@@ -1,6 +1,7 @@
 """The road of a frame, a line a step. Start reading here.
 
-cli.py        reads the options; live.py builds what follows from them, and takes it down again
+cli.py        reads the options; process.py is what every process sets for itself; live.py builds what follows
+              from the options, and takes it down again
 listening.py  the socket, first of all: a taken port costs nobody a camera
 loading.py    the model, loaded by its backend and warmed up
 sources.py    what --source may be; v4l2.py opens a camera by devices.py, gstreamer.py plays what pipelines.py
@@ -24,6 +25,7 @@ server_control.py    what may be changed; server_compare.py logs; server_metrics
 server_waitress.py   serves the routes, and waits for nobody for long
 service.py    what systemd is told and gives: that we serve and live, its socket, its journal
 log.py        every step's times, JSON Lines, from a thread of its own; statistics.py sums them up
+mqtt.py       what is seen, for an MQTT broker and Home Assistant, from a thread of its own
 
 stills.py     the same steps for still pictures, in one process; bench.py starts many and lets them take turns
 series.py     reads logs back; bootstrap.py says how sure their figures are
@@ -32,5 +34,6 @@ compare.py    holds one against the other; compare_report.py and compare_html.py
 study.py      the tables of the study of 2020, from logs
 doctor.py     what works here, and what to type for what does not
 
-frames.py has what travels: Shot, Frame, Answer, Picture. rate.py counts frames, host.py names the machine.
+frames.py has what travels: Shot, Frame, Answer, Picture. rate.py counts frames, host.py names the machine,
+jpeg.py says what is wrong with a camera's JPEG; outputs.py, tables.py and published.py serve the commands.
 """

@@ -72,9 +72,10 @@ class Viewer:
         newest = self.feed.newest
         if newest is None or now_s < (self.repeat_s if newest is self.shown else self.due_s - EARLY_S):
             return None
+        if newest is not self.shown:
+            on_time = now_s < self.due_s + self.interval_s
+            self.due_s = (self.due_s if on_time else now_s) + self.interval_s
         self.shown = newest
-        on_time = now_s < self.due_s + self.interval_s
-        self.due_s = (self.due_s if on_time else now_s) + self.interval_s
         self.repeat_s = now_s + min(max(self.interval_s, REPEAT_S), LONGEST_REPEAT_S)
         return self.feed.part(newest)
 

@@ -27,10 +27,9 @@ class Issue:
 class Listening:
     """What one listener follows; whoever asked for it calls `leave` once, in the end."""
 
-    stale = None
-
     def __init__(self, bulletin: Bulletin) -> None:
         self._bulletin = bulletin
+        self.stale = bulletin.newest  # from when somebody last listened, maybe hours ago
 
     @property
     def newest(self) -> Issue | None:
@@ -58,6 +57,7 @@ class Bulletin:
         self.on_publish: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
         self._hurry = False
+        self._thread = threading.Thread(target=self._run, name="bulletin", daemon=True)
 
     def start(
         self,
@@ -67,7 +67,11 @@ class Bulletin:
     ) -> None:
         """What there is to tell."""
         self._state, self._answer, self._history = state, answer, history
-        threading.Thread(target=self._run, name="bulletin", daemon=True).start()
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     def listen(self) -> Listening:
         """One listener more. Raises Full."""
@@ -76,7 +80,7 @@ class Bulletin:
             self.listeners += 1
             self._hurry = True
             self._changed.notify()
-        return Listening(self)
+            return Listening(self)
 
     def leave(self) -> None:
         with self._changed:

@@ -57,6 +57,7 @@ class Classify:
         self.count, self.skipped, self.unanswered = 0, 0, 0
         self.silence: Silence | None = None  # while answers come
         self.came_round_ns: int | None = None
+        self.ended = False  # nothing waiting is taken any more
         self._work, self._max_frames = work, max_frames
         self._waiting: deque[tuple[Work, Callable[[], object]]] = deque()
         self._frames, self._answers, self._every_frame, self._sink = frames, answers, every_frame, sink
@@ -110,8 +111,13 @@ class Classify:
             if held is not None:
                 put(held)
         finally:
+            self.ended = True
             self._frames.close()
             self._answers.close()
+
+    def own(self, answer: Answer | None) -> Answer | None:
+        """The answer, if it is of the model that runs now."""
+        return answer if answer and answer.prepared.backend is self._work.backend else None
 
     def remarks(self) -> tuple[str, ...]:
         """What is odd although the video goes on. For any thread."""

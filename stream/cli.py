@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from models.errors import ModelError
 from stream.hosts import read_host
 from stream.loading import ModelWish
+from stream.mqtt import AddressError, Broker, read_broker
 from stream.outputs import check_outputs, write_whole
 from stream.process import EXPECTED, interrupt, on_signals, set_up_process
 from stream.service import take_service
@@ -104,10 +105,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         commands.add_parser("models", parents=[common], add_help=False, help="list, pull, verify")
     )
 
-    try:
-        arguments = [word for argument in arguments for word in in_file(argument)]
-    except (OSError, ValueError) as error:  # shlex's: No closing quotation
-        parser.error(str(error))
+    words = []
+    for argument in arguments:
+        try:
+            words += in_file(argument)
+        except OSError as error:
+            parser.error(f"cannot read {argument[1:]}: {error.strerror}")
+        except ValueError as error:  # shlex's: No closing quotation
+            parser.error(f"{argument[1:]}: {error}")
+    arguments = words
     # `run.py` alone, and `run.py --source ...`, mean `run.py live`.
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["live", *arguments]
@@ -244,6 +250,12 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a name answered besides this machine's own, such as a proxy's; may be given several times",
     )
+    parser.add_argument(
+        "--mqtt",
+        type=broker,
+        metavar="URL",
+        help="publish what is seen: mqtt[s]://[USER:PASSWORD@]HOST[:PORT]/TOPIC; Home Assistant finds it",
+    )
 
 
 class Chosen(argparse.Action):
@@ -338,6 +350,7 @@ def run_live(options: argparse.Namespace) -> int:
             max_streams=options.max_streams,
             hosts=tuple(options.hosts),
             log=options.log,
+            mqtt=options.mqtt,
             service=options.service,
         )
     )
@@ -462,6 +475,13 @@ def host(text: str) -> str:
     if read_host(text) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no name - write camera.example or camera.example:8443")
     return text
+
+
+def broker(text: str) -> Broker:
+    try:
+        return read_broker(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(f"that is no broker and topic: {error}") from None
 
 
 def token(text: str) -> str:

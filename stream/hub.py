@@ -84,6 +84,7 @@ class Hub:
     def __init__(self, always: bool = False, places: int = 128) -> None:
         self.places = Places(places, "viewers")
         self.entered = 0  # how many ever were: a new one needs a picture, also if no new frame comes
+        self.published = 0
         self.closed = False
         self.on_publish: Callable[[], object] = lambda: None
         self._always = always
@@ -121,6 +122,7 @@ class Hub:
             if self._published_ns is not None and self._longest_gap_ns is not None:
                 self._longest_gap_ns = max(self._longest_gap_ns, now_ns - self._published_ns)
             self._published_ns = now_ns
+            self.published += 1
             self._changed.notify_all()
             renditions = {OWN: self._own, **self._others}
         for width, picture in pictures.items():

@@ -21,7 +21,8 @@ from stream.compare_process import Comparer
 from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import JsonLog, Record, run_record
-from stream.pipeline import SLICE_S, Pipeline, Policy
+from stream.mqtt import Broker, Publisher
+from stream.pipeline import SLICE_S, Policy
 from stream.process import on_signals
 from stream.redaction import redact_logs
 from stream.server import ServerOptions, create_app
@@ -29,6 +30,7 @@ from stream.server_metrics import Metrics
 from stream.server_waitress import Server
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
+from stream.state import Status
 from stream.station import Station
 from stream.switch import Switch
 
@@ -54,6 +56,7 @@ class LiveWish:
     max_streams: int
     hosts: tuple[str, ...]
     log: Path | None
+    mqtt: Broker | None
     service: Service
 
 
@@ -68,6 +71,7 @@ def live(wish: LiveWish) -> None:
         model = load_model(wish.model)
         switch = Switch(model, wish.model, wish.policy.smoothing, wish.policy.quality)
         opened.callback(switch.close)
+        mqtt = Publisher(wish.mqtt, model.name, model.backend.facts().backend) if wish.mqtt else None
         asked = Event()
         on_signals(asked.set)  # until now there was nothing to take down, and a signal was the end
         source = open_first(wish, asked)
@@ -85,6 +89,7 @@ def live(wish: LiveWish) -> None:
             encode_always=wish.encode_always,
             max_streams=wish.max_streams,
             log=log,
+            mqtt=mqtt,
             asked=without_credentials(wish.source),
             sinks=(metrics,),
             beat=partial(beat, supervisor),
@@ -103,11 +108,11 @@ def live(wish: LiveWish) -> None:
         station.pipeline.join(wish.duration_s or math.inf, unless=asked)
 
 
-def beat(supervisor: Supervisor, pipeline: Pipeline) -> None:
+def beat(supervisor: Supervisor, status: Status) -> None:
     """Once round of the loop that paints. A folder may rest for a minute from picture to picture."""
-    if pipeline.hanging():
+    if status.sickness():
         return  # the watchdog is to bite
-    capture = pipeline.capture
+    capture = status.pipeline.capture
     resting = capture.source is not None and capture.source.paced
     supervisor.beat(capture.count, capture.fault(), resting)
 
@@ -119,6 +124,8 @@ def shut_down(station: Station, server: Server, ending: Event) -> None:
     ending.set()  # not before: a camera that is not waited for is no lost one now
     station.stop(until_s)
     server.close(until_s)
+    if station.status.mqtt:
+        station.status.mqtt.join()
     station.pipeline.join(max(0.0, until_s + FREE_S - time.monotonic()))
 
 

@@ -99,7 +99,8 @@ class JsonLog:
 
     def __call__(self, record: Record) -> None:
         with self._change:
-            if self._closed or len(self._waiting) >= self._queue_size:
+            full = len(self._waiting) >= self._queue_size and record.get("rec") != "run"
+            if self._closed or full:
                 self._lost += 1
                 return
             self._waiting.append(record)
@@ -141,12 +142,14 @@ class JsonLog:
                 self._end_run()
                 self.statistics, self._running = Statistics(), True
             self.statistics.add(record)
-            if self._retry_at <= time.monotonic() < self._give_up_at:
-                self._write(record)
-            else:
+            due = self._retry_at <= time.monotonic() < self._give_up_at
+            written = due and self._write(record)
+            if not due:
                 self._lose()
             if begins:
                 self._file.head = _line(record)
+                if not written:
+                    self._file.renew()  # what follows is not to stand behind the run before
         self._end_run()
         self._file.close()
 
@@ -159,7 +162,8 @@ class JsonLog:
             self._change.wait_for(lambda: self._waiting or self._closed)
             return self._waiting.popleft() if self._waiting else None
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: Record) -> bool:
+        """Whether it is in the file; if not, it counts as lost."""
         lost = self.lost_lines
         tells = lost > self._told and time.monotonic() >= self._tell_at
         try:
@@ -167,7 +171,7 @@ class JsonLog:
         except (TypeError, ValueError, RuntimeError) as error:  # the last: changed meanwhile, or without end
             self._lose()
             log.warning("the log %s lost a record that is not JSON: %s", self.path, error)
-            return
+            return False
         try:
             self._file.append(lines)
         except OSError as error:
@@ -176,13 +180,14 @@ class JsonLog:
             if not self._failing:
                 log.warning("the log %s loses lines: %s; all else goes on", self.path, error.strerror)
             self._failing = True
-            return
+            return False
         if tells:
             self._told = lost
             self._tell_at = time.monotonic() + self._retry_s
         if self._failing:
             log.info("the log %s is written again; %d lines are lost so far", self.path, lost)
         self._failing = False
+        return True
 
     def _lose(self) -> None:
         with self._change:
@@ -211,6 +216,10 @@ class _Files:
         if full or not self._is_ours():
             self.begin()
         self._write(lines)
+
+    def renew(self) -> None:
+        """What comes next stands in a fresh FILE, behind `head`."""
+        self._begun = False
 
     def begin(self) -> None:
         """Starts a fresh FILE. One with something in it makes room first."""

@@ -67,15 +67,15 @@ class LogFolder:
     def list(self) -> LogList:
         """As it is now. Raises LogError."""
         files = sorted(self._files(), key=lambda file: (-file[1].st_mtime_ns, file[0]))
-        heads = {name: head_of(self.path / name) for name, _ in files[:MOST]}
+        runs = {name: run_of(head_of(self.path / name)) for name, _ in files[:MOST]}
         logs, others = [], []
         for name, facts in files[:MOST]:
-            record = run_of(heads[name])
+            record = runs[name]
             if record is None:
                 others.append(printable(name))
                 continue
             newer = name.rpartition(".")[0]
-            part_of = newer if heads.get(newer) == heads[name] else ""
+            part_of = newer if same_process(record, runs.get(newer)) else ""
             logs.append(log_of(name, facts, record, part_of))
         return LogList(tuple(logs), tuple(others), len(files[MOST:]))
 
@@ -90,6 +90,13 @@ class LogFolder:
                             continue
         except OSError as error:
             raise LogError(f"cannot read the log folder: {error.strerror}") from None
+
+
+def same_process(record: Record, newer: Record | None) -> bool:
+    """Its older part, then: a command begins a file of its own."""
+    if newer is None:
+        return False
+    return all(record.get(field) == newer.get(field) for field in ("host", "pid", "command"))
 
 
 def open_regular(path: Path) -> int:

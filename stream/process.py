@@ -17,6 +17,7 @@ from backends.base import BackendUnavailable
 from models.errors import ModelError
 from stream.listening import ListenError
 from stream.log import LogError
+from stream.mqtt import MqttError
 from stream.outputs import OutputError
 from stream.service import JournalLines
 from stream.sources import SourceError
@@ -26,7 +27,7 @@ ARENAS = 2
 """Heaps that threads share. With one for each, every model that a thread of its own loads stays in its heap
 for good: 14 MB for a change of the model."""
 
-EXPECTED = (SourceError, BackendUnavailable, ModelError, LogError, ListenError, OutputError)
+EXPECTED = (SourceError, BackendUnavailable, ModelError, LogError, ListenError, OutputError, MqttError)
 """Mistakes and circumstances, not bugs: one line, exit status 1."""
 
 

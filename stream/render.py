@@ -83,6 +83,7 @@ class Render:
 
     def _publish(self, frame: Frame, answer: Answer | None) -> None:
         started_ns = time.monotonic_ns()
+        answer = self._classify.own(answer)
         painted = paint(frame.image, self._caption(answer, started_ns))
         drawn_ns = time.monotonic_ns()
         jpegs = self._encoded(painted)

@@ -16,7 +16,8 @@ from stream.hub import OWN, Full
 from stream.multipart import BOUNDARY
 from stream.server_compare import add_compare
 from stream.server_control import add_control
-from stream.server_guard import add_guard, refusal
+from stream.server_errors import refusal
+from stream.server_guard import add_guard
 from stream.server_metrics import Metrics, add_metrics
 from stream.server_waitress import TAKE_OVER
 from stream.state import Status

@@ -15,7 +15,7 @@ from flask import Flask, Response, render_template, request, send_file
 from stream.compare_process import Comparer, NoReport
 from stream.log import LogError
 from stream.log_folder import LogFile, LogFolder, open_regular, printable
-from stream.server_guard import refusal
+from stream.server_errors import refusal
 from stream.tables import minute_utc
 
 MOST_COMPARED = 20

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from stream.server_guard import refusal
+from stream.server_errors import refusal
 from stream.switch import LIMITS, Busy, SettingError, Switch
 
 

@@ -10,7 +10,6 @@ from flask import Flask, Response, g, request
 
 from stream.hosts import Host, Hosts, read_host
 from stream.server_errors import HEADERS, add_errors, told
-from stream.server_errors import refusal as refusal
 
 READING = ("GET", "HEAD", "OPTIONS")
 """What changes nothing. Everything else is asked by a page of ours, or is refused."""

@@ -72,7 +72,7 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         state = self._state()
-        frames, stream, log = state["frames"], state["stream"], state["log"]
+        frames, stream, log, mqtt = state["frames"], state["stream"], state["log"], state["mqtt"]
         yield counter("frames_captured", "Frames that came from the source.", frames["captured"])
         yield counter("frames_classified", "Frames that the model has answered.", frames["classified"])
         yield by_reason(
@@ -101,6 +101,7 @@ class StateCollector(Collector):
         yield counter("stream_sent_bytes", "Bytes sent to those who watch.", stream["sent_bytes"])
         yield gauge("event_listeners", "Who reads the server-sent events.", state["listeners"])
         yield counter("log_records_dropped", "Lines the log has lost.", log and log["lost_lines"])
+        yield gauge("mqtt_connected", "1 while the broker has us.", mqtt and float(mqtt["connected"]))
         yield gauge("start_time_seconds", "Unix time of the start.", state["started_s"])
         names = ("version", "backend", "runtime", "runtime_version", "mode", "model", "model_sha256")
         build = InfoMetricFamily("labelcam_build", "What runs.")

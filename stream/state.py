@@ -10,6 +10,7 @@ from stream.broadcast import Broadcast
 from stream.bulletin import Bulletin
 from stream.hub import Hub
 from stream.log import JsonLog
+from stream.mqtt import Publisher
 from stream.pipeline import Pipeline
 from stream.switch import Switch
 from stream.version import __version__
@@ -30,6 +31,7 @@ class Status:
     switch: Switch
     vitals: Vitals
     log: JsonLog | None = None
+    mqtt: Publisher | None = None
     asked: str = ""  # which source, without credentials
     started_ns: int = field(default_factory=time.monotonic_ns)
     started_s: float = field(default_factory=time.time)
@@ -38,8 +40,8 @@ class Status:
         """Which part does not work any more, in a line; None while all do."""
         if not self.pipeline.alive:
             return "a loop has ended"
-        if not self.broadcast.alive:
-            return "the broadcast has ended"
+        if not (self.broadcast.alive and self.bulletin.alive):
+            return "the broadcast or the bulletin has ended"
         round_s = (time.monotonic_ns() - (self.broadcast.came_round_ns or time.monotonic_ns())) / 1e9
         if round_s > HANGS_S:
             return f"the broadcast has not come round for {round_s:.0f} s"
@@ -51,12 +53,11 @@ class Status:
 
     def unready(self) -> str | None:
         """Why nobody can use it yet, in a line; None once somebody can."""
-        answered = self.pipeline.answers.peek() is not None
         why = next(iter(self.pipeline.classify.remarks()), "the model has not answered yet")
-        return self.fault() or (None if answered else why)
+        return self.fault() or (None if self.answer() else why)
 
     def answer(self) -> dict[str, Any] | None:
-        answer = self.pipeline.answers.peek()
+        answer = self.pipeline.classify.own(self.pipeline.answers.peek())
         if answer is None:
             return None
         return {
@@ -66,9 +67,19 @@ class Status:
             "top": [prediction._asdict() for prediction in answer.predictions],
         }
 
+    def camera(self) -> dict[str, Any]:
+        """How it is, and how fast everything goes."""
+        now_ns, fault = time.monotonic_ns(), self.fault()
+        return {
+            "online": fault is None,
+            "fault": fault,
+            "camera_fps": self.pipeline.capture.rate.per_second(now_ns),
+            "model_fps": self.pipeline.classify.rate.per_second(now_ns),
+        }
+
     def state(self) -> dict[str, Any]:
         """What `/api/state` answers; docs/api.md says what each field means."""
-        now_ns, fault = time.monotonic_ns(), self.fault()
+        now_ns = time.monotonic_ns()
         capture, classify = self.pipeline.capture, self.pipeline.classify
         source, model, newest_ns = capture.source, self.switch.model, capture.newest_ns
         facts = model.backend.facts()
@@ -76,8 +87,7 @@ class Status:
             "version": __version__,
             "started_s": self.started_s,
             "uptime_s": (now_ns - self.started_ns) / 1e9,
-            "online": fault is None,
-            "fault": fault,
+            **self.camera(),
             "asked": self.asked,
             "source": source
             and {
@@ -92,8 +102,6 @@ class Status:
             "losses": capture.losses,
             "broken_pictures": capture.broken,
             "stuck_reads": capture.stuck,
-            "camera_fps": capture.rate.per_second(now_ns),
-            "model_fps": classify.rate.per_second(now_ns),
             "frame_age_s": (now_ns - newest_ns) / 1e9 if newest_ns else None,
             "frames": {
                 "captured": capture.count,
@@ -119,6 +127,7 @@ class Status:
                 "max": self.hub.places.count,
                 "rejected": self.hub.places.rejected,
                 "evicted": dict(self.broadcast.evicted),
+                "pictures": self.hub.published,
                 "sent_bytes": self.broadcast.sent_bytes,
             },
             "listeners": self.bulletin.listeners,
@@ -130,4 +139,5 @@ class Status:
                 "bytes": self.log.size_bytes,
                 "lost_lines": self.log.lost_lines,
             },
+            "mqtt": self.mqtt and self.mqtt.status(),
         }

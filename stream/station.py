@@ -11,6 +11,7 @@ from stream.bulletin import Bulletin
 from stream.hub import Hub
 from stream.loading import Model
 from stream.log import JsonLog, Record, Sink
+from stream.mqtt import Publisher
 from stream.pipeline import Pipeline, Policy
 from stream.sources import Source
 from stream.state import Status
@@ -35,12 +36,13 @@ class Station:
         encode_always: bool = False,
         max_streams: int = 128,
         log: JsonLog | None = None,
+        mqtt: Publisher | None = None,
         asked: str = "",
         sinks: tuple[Sink, ...] = (),
-        beat: Callable[[Pipeline], None] = lambda pipeline: None,
+        beat: Callable[[Status], None] = lambda status: None,
     ) -> None:
-        vitals = Vitals()
-        sink = partial(tell, (vitals, *([log] if log else []), *sinks))
+        vitals = Vitals(switch.model.record())
+        sink = partial(tell, (vitals, *([log] if log else []), *([mqtt] if mqtt else []), *sinks))
         hub, broadcast, bulletin = Hub(encode_always, max_streams), Broadcast(), Bulletin()
         hub.on_publish = bulletin.on_publish = broadcast.nudge
         model = switch.model
@@ -52,7 +54,7 @@ class Station:
             policy,
             hub,
             sink,
-            beat=lambda: beat(pipeline),
+            beat=lambda: beat(self.status),
         )
 
         def describe_now(model: Model, settings: Settings) -> Record:
@@ -61,15 +63,19 @@ class Station:
 
         switch.attach(pipeline, hub, sink, describe_now, bulletin.hurry)
         self.pipeline = pipeline
-        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log, asked)
+        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log, mqtt, asked)
 
     def start(self) -> None:
         self.pipeline.start()
         self.status.broadcast.start()
         self.status.bulletin.start(self.status.state, self.status.answer, self.status.vitals.history)
+        if self.status.mqtt:
+            self.status.mqtt.start(self.status.camera)
 
     def stop(self, until_s: float) -> None:
         """End the loops and the streams; what is still being sent at this monotonic time is cut."""
+        if self.status.mqtt:
+            self.status.mqtt.stop()
         self.pipeline.stop()
         self.status.bulletin.close()
         self.status.broadcast.close(until_s)

@@ -33,6 +33,8 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 WHOLE = {"top_k", "quality"}
 
+PATIENCE_S = 2.0
+"""How long a change waits for another one that loads nothing."""
 GAP_ENDS_S = 1.0
 """How long to wait for the picture that ends the gap of a change."""
 
@@ -92,7 +94,6 @@ class Switch:
         )
         self._first, self._wish = self.settings, wish
         self._changing = threading.Lock()  # held while something is changed, however long it takes
-        self._closed = False
         self._on_change: Callable[[], object] = lambda: None
 
     def attach(
@@ -133,26 +134,27 @@ class Switch:
 
         Raises SettingError, with nothing changed, and Busy.
         """
-        wanted = self._checked(asked)
-        if not self._changing.acquire(blocking=False):
-            raise Busy(f"{self.progress.model} is being loaded - wait until that has ended")
-        before = self.settings
-        if (wanted.model, wanted.backend, wanted.mode) == (before.model, before.backend, before.mode):
-            try:
-                if wanted != before:
-                    self._taken(self._apply(self.model, wanted))
-                    self._on_change()
-            finally:
-                self._changing.release()
-            return False
-        self.progress = Progress("loading", wanted.model, wanted.backend, wanted.mode)
+        self._checked(asked)
+        # A change without loading is over soon, and the next one waits for it.
+        if self.progress.state == "loading" or not self._changing.acquire(timeout=PATIENCE_S):
+            raise Busy("another change is going on - wait until that has ended")
+        loads = False
+        try:
+            wanted, before = self._checked(asked), self.settings  # anew: another change may have come first
+            loads = (wanted.model, wanted.backend, wanted.mode) != (before.model, before.backend, before.mode)
+            if loads:
+                self.progress = Progress("loading", wanted.model, wanted.backend, wanted.mode)
+                threading.Thread(target=self._load, args=(wanted,), name="switch", daemon=True).start()
+            elif wanted != before and not self._taken(self._apply(self.model, wanted)):
+                raise Busy("the program ends")
+        finally:
+            if not loads:
+                self._changing.release()  # else the thread does
         self._on_change()
-        threading.Thread(target=self._load, args=(wanted,), name="switch", daemon=True).start()
-        return True
+        return loads
 
     def close(self) -> None:
-        """Frees the model. One that is still being loaded frees itself when it is there."""
-        self._closed = True
+        """Frees the model, when the pipeline has ended. One that is still being loaded frees itself."""
         self.model.backend.close()
 
     def _checked(self, asked: Mapping[str, object]) -> Settings:
@@ -165,8 +167,7 @@ class Switch:
                     raise SettingError(f"{name} is a name")
                 changes[name] = value
             else:
-                known = ", ".join(asdict(self.settings))
-                raise SettingError(f"there is no setting {name[:40]} - known: {known}")
+                raise SettingError(f"there is no such setting - known: {', '.join(asdict(self.settings))}")
         choices = self.choices()
         if "model" in changes and "backend" not in changes:
             backends = [choice.backend for choice in choices if choice.model == changes["model"]]
@@ -192,10 +193,10 @@ class Switch:
         def begin() -> None:
             # Together: nobody is to see the figures of one model under the name of another.
             self.model, self.settings = model, wanted
+            self._pipeline.render.quality = wanted.quality
             self._sink(record)
             taken.set()
 
-        self._pipeline.render.quality = wanted.quality
         self._pipeline.classify.use(Work(model.backend, reading, wanted.smoothing), begin)
         return taken
 
@@ -218,18 +219,24 @@ class Switch:
             loaded.backend.close()
             raise ModelError("the program ends")
         before.backend.close()
-        gap_ms = self._hub.longest_gap_ms(GAP_ENDS_S)
+        gap_ms = self._gap_ms()
         self.progress = replace(self.progress, state="done", load_ms=load_ms, gap_ms=gap_ms)
         gap = "" if gap_ms is None else f", longest gap in the video {gap_ms:.0f} ms"
         how = f"{wanted.backend}, mode {wanted.mode}" if wanted.mode else wanted.backend
         self._event("switch", f"{wanted.model} on {how}, loaded in {load_ms / 1000:.3g} s{gap}")
 
     def _taken(self, taken: threading.Event) -> bool:
-        """Wait for it. Not if the loops have ended: then nobody takes anything any more."""
-        while not taken.wait(0.1):
-            if not self._pipeline.alive:
-                return False
+        """Wait for it. Not if the classify loop has ended: then nobody takes anything any more."""
+        while not taken.wait(0.05):
+            if self._pipeline.classify.ended:
+                return taken.is_set()
         return True
+
+    def _gap_ms(self) -> float | None:
+        """The video's longest pause; None if nobody watched, or if the source rests for longer by itself."""
+        source = self._pipeline.capture.source
+        slow = source is not None and source.fps is not None and 1 / source.fps > GAP_ENDS_S
+        return None if slow else self._hub.longest_gap_ms(GAP_ENDS_S)
 
     def _failed(self, reason: str) -> None:
         log.warning("%s stays: %s", self.settings.model, reason)

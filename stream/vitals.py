@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
@@ -54,9 +55,10 @@ class Window:
 class Vitals:
     """A sink, for any thread. With another model it begins anew: figures of two are never mixed."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Mapping[str, Any]) -> None:
+        """`model` is in its own words: those of a `run` record."""
         self._lock = Lock()
-        self._model: tuple[Any, ...] = ()
+        self._model = identity(model)
         self._windows: dict[str, Window] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
 
@@ -65,7 +67,7 @@ class Vitals:
         second = int(time.monotonic())
         with self._lock:
             if kind == "run":
-                model = tuple(record[field] for field in ("model", "backend", "mode"))
+                model = identity(record)
                 if model != self._model:
                     self._windows.clear()
                 self._model = model
@@ -97,6 +99,10 @@ class Vitals:
         """The newest, oldest first."""
         with self._lock:
             return list(self._events)
+
+
+def identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[field] for field in ("model", "backend", "mode"))
 
 
 def figures(samples_us: list[int], medians_ms: list[float | None]) -> dict[str, float | None]:

@@ -17,6 +17,7 @@ import pytest
 
 from models.scores import Prediction
 from stream.broadcast import Broadcast, reason_of
+from stream.broadcast import Viewer as Seat
 from stream.bulletin import PLACES
 from stream.frames import Picture
 from stream.hub import MOST_WIDTHS, OWN, Full, Hub
@@ -61,6 +62,7 @@ class Listener:
             elif not line and name:
                 yield Event(name, json.loads(data), time.monotonic())
                 name, data = "", ""
+        assert not name, "it ends in the middle of an event"
 
     def until(self, name: str) -> Event:
         return next(event for event in self.events() if event.name == name)
@@ -253,6 +255,17 @@ def test_a_listener_s_end_is_a_proper_one(site: Sites) -> None:
         assert [event for event in listener.events() if event.name not in ("state", "answer")] == []
 
 
+def test_a_newcomer_is_not_told_what_was_new_when_somebody_last_listened(demo: Site) -> None:
+    with listening(demo.address) as listener:
+        listener.until("answer")
+    wait_for(lambda: demo.station.status.bulletin.listeners == 0)
+    for _ in range(10):
+        time.sleep(0.3)
+        captured = demo.pipeline.capture.count
+        with listening(demo.address) as listener:
+            assert listener.until("answer").data["seq"] >= captured - 3
+
+
 def test_nobody_listens_and_nothing_is_made(demo: Site) -> None:
     bulletin = demo.station.status.bulletin
     with listening(demo.address) as listener:
@@ -364,7 +377,7 @@ def test_the_longest_gap_is_none_when_nobody_watched() -> None:
 def test_the_longest_gap_is_between_pictures_while_somebody_watched() -> None:
     hub = Hub()
     hub.publish({OWN: picture(1)})
-    time.sleep(0.3)  # nobody watches
+    time.sleep(1.5)  # nobody watches
     viewing = hub.watch()
     hub.measure_gap()
     for seq, pause_s in ((2, 0.02), (3, 0.15), (4, 0.0)):
@@ -373,7 +386,7 @@ def test_the_longest_gap_is_between_pictures_while_somebody_watched() -> None:
     gap_ms = hub.longest_gap_ms()
     viewing.leave()
     assert gap_ms is not None
-    assert 140 < gap_ms < 290
+    assert 140 < gap_ms < 1400
 
 
 def test_a_gap_that_goes_on_counts() -> None:
@@ -391,6 +404,23 @@ def test_a_gap_that_goes_on_counts() -> None:
 
 
 # Health.
+
+
+def test_a_part_that_has_ended_is_no_health(demo: Site) -> None:
+    demo.station.status.bulletin.close()
+    wait_for(lambda: ask(demo.address, "/healthz").status == 503)
+    assert "bulletin has ended" in ask(demo.address, "/healthz").json["reason"]
+
+
+def test_a_slow_rate_does_not_drift_while_nothing_new_comes() -> None:
+    feed = OneFeed(1)
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        viewer = Seat(ours, feed, 20.0, lambda: None)
+        sent = [second for second in range(100) if viewer.next_part(float(second)) is not None]
+        assert sent == list(range(0, 100, 10))  # the same one, again and again
+        feed.newest = object()
+        assert viewer.next_part(100.0) is not None
 
 
 def test_a_loop_that_hangs_is_no_health(demo: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,41 @@ def test_a_full_disk_costs_lines_and_nothing_else(small_disk: Path, caplog: pyte
     assert any("is written again" in entry.message for entry in caplog.records)
 
 
+def test_no_frame_stands_behind_the_run_of_another_model(small_disk: Path) -> None:
+    """A change of the model, while the disk is full: its record is lost, and a fresh file begins with it."""
+    path, ballast = small_disk / "log", small_disk / "ballast"
+    ballast.write_bytes(bytes(40_000))
+    other = {**RUN, "model": "other", "pad": "x" * 5000}  # it does not fit into the last page
+    with JsonLog(path, RUN, retry_s=0.05) as log:
+        before = 0
+        while not log.lost_lines:
+            before += 1
+            log(frame(before, pad="x" * 300))
+            time.sleep(0.001)
+        log(other)
+        log(frame(10_000, pad="x" * 5000))
+        wait_until_taken(log, 1)  # of the run since the change
+        ballast.unlink()
+        time.sleep(0.1)
+        log(frame(10_001))
+        wait_until_taken(log, 2)
+    older, newer = (list(read_log(part)) for part in parts(path))
+    assert max(record.get("seq", 0) for record in older) <= before
+    assert [record["model"] for record in (older[0], newer[0])] == ["tiny", "other"]
+    assert seqs(path) == [10_001]
+
+
+def test_a_run_is_not_lost_to_a_full_queue(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with JsonLog(path, RUN, queue_size=1) as log:
+        for seq in range(200):
+            log(frame(seq))
+        log({**RUN, "model": "other"})
+        log(frame(1000))
+    runs = [record["model"] for record in read_log(path) if record["rec"] == "run"]
+    assert runs == ["tiny", "other"]
+
+
 def test_a_disk_that_is_full_at_start_is_waited_for(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space left"):

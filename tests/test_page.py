@@ -464,7 +464,7 @@ def test_a_paused_picture_fills_the_screen_and_no_more(
 ) -> None:
     with opened(browser, running.url, size) as tab:
         tab.sees_it_move()
-        tab.page.click("#fullscreen")
+        tab.page.keyboard.press("f")
         wait_for(lambda: bool(tab.page.evaluate("document.fullscreenElement?.id === 'figure'")))
         tab.page.keyboard.press("Space")
         wait_for(lambda: tab.page.locator("#still").is_visible())

@@ -334,7 +334,14 @@ def test_the_state_tells_what_runs(demo: Site, model: Model) -> None:
     names = [label for scene in SCENES for label in scene.labels]
     assert now["answer"]["top"][0]["label"].partition(",")[0] in names
     evicted = {"stalled": 0, "error": 0}
-    assert now["stream"] == {"viewers": 0, "max": 8, "rejected": 0, "evicted": evicted, "sent_bytes": 0}
+    assert now["stream"] == {
+        "viewers": 0,
+        "max": 8,
+        "rejected": 0,
+        "evicted": evicted,
+        "pictures": 0,
+        "sent_bytes": 0,
+    }
     assert now["uptime_s"] > 0
 
 

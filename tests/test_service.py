@@ -204,7 +204,9 @@ def test_a_file_of_options_that_cannot_be_read_is_a_mistake_of_usage(
     with pytest.raises(SystemExit) as end:
         parse([f"@{options}"])
     assert end.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("run.py: ")
+    assert str(options) in line
 
 
 def test_options_come_from_a_file_as_from_a_shell(tmp_path: Path) -> None:

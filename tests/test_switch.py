@@ -6,10 +6,13 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 import pytest
 
 from backends.base import Backend, BackendFacts, ModelToRun, Tensor
@@ -25,6 +28,7 @@ from stream.pipeline import Policy
 from stream.sources import Source, SourceError, Wish, open_source
 from stream.station import Station
 from stream.switch import Busy, SettingError, Switch
+from tests.test_server import stalling
 from tests.viewer import ROOT, wait_for
 
 
@@ -51,13 +55,13 @@ class Running(NamedTuple):
 @contextmanager
 def running(
     wish: ModelWish | None = None,
-    source: str = "demo:",
+    source: str | Source = "demo:",
     policy: Policy | None = None,
     log: JsonLog | None = None,
 ) -> Iterator[Running]:
     wish, policy, records = wish or ModelWish(BUILT_IN), policy or Policy(), list[Record]()
     switch = Switch(load_model(wish), wish, policy.smoothing, policy.quality)
-    opened = open_source(source, Wish())
+    opened = open_source(source, Wish()) if isinstance(source, str) else source
 
     def describe(model: Any, policy: Policy, source: Source | None) -> Record:
         return {**run_record("live"), **model.record(), "policy": {"quality": policy.quality}}
@@ -135,7 +139,7 @@ def watched(viewing: Viewing) -> Iterator[Watched]:
         ({"model": None}, "model is a name"),
         ({"backend": "abacus"}, "not here"),
         ({"mode": "eager"}, "tflite has the modes: none"),
-        ({"host": "0.0.0.0"}, "there is no setting host - known: model, backend"),
+        ({"host": "0.0.0.0"}, "there is no such setting - known: model, backend"),
         ({"quality": 50, "top_k": 99}, "top_k is"),
     ],
 )
@@ -208,7 +212,7 @@ def test_while_a_model_is_loaded_nothing_else_is_changed(monkeypatch: pytest.Mon
         try:
             assert made.switch.change({"model": "digits"}) is True
             for asked in ({"quality": 50}, {"model": BUILT_IN}):
-                with pytest.raises(Busy, match="digits is being loaded"):
+                with pytest.raises(Busy, match="another change is going on"):
                     made.switch.change(asked)
             count = made.station.pipeline.classify.count
             wait_for(lambda: made.station.pipeline.classify.count > count + 10)  # the old one goes on
@@ -319,6 +323,61 @@ def test_the_same_settings_again_are_no_change() -> None:
         assert made.switch.change({"model": BUILT_IN, "quality": 80}) is False
         wait_for(lambda: len(made.of("frame")) > 5)
         assert made.of("run") == []
+
+
+def test_changes_at_the_same_time_are_all_made() -> None:
+    asked: dict[str, object] = {"top_k": 2, "threshold": 0.25, "smoothing": 0.5, "quality": 33}
+    with running() as made, ThreadPoolExecutor(len(asked)) as threads:
+        for _ in range(5):
+            one_by_one = ({name: value} for name, value in asked.items())
+            assert list(threads.map(made.switch.change, one_by_one)) == [False] * len(asked)
+            assert asked.items() <= vars(made.switch.settings).items()
+            made.changes(top_k=5, threshold=0.0, smoothing=0.0, quality=80)
+
+
+def test_a_change_of_a_setting_keeps_the_figures_and_one_of_the_model_does_not() -> None:
+    with running() as made:
+
+        def samples() -> float:
+            return made.station.status.vitals.stages().get("infer", {}).get("n") or 0
+
+        wait_for(lambda: samples() > 20)
+        made.changes(top_k=4)
+        assert samples() > 20
+        made.changes(model="digits")
+        assert samples() < 20
+
+
+def test_no_answer_stands_under_another_models_name() -> None:
+    """A camera that was lost, or a folder: no frame comes for the new model to answer."""
+    over = threading.Event()
+    with running(source=stalling(over)) as made:
+        try:
+            wait_for(lambda: made.station.status.answer() is not None)
+            made.changes(model="digits")
+            assert made.station.status.answer() is None
+            assert made.station.status.unready()
+            made.changes(model=BUILT_IN)
+            assert made.station.status.answer() is None  # of the same name, and not of the same model
+        finally:
+            over.set()
+
+
+def test_a_model_that_comes_when_the_last_frame_is_done_is_closed_and_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Capture ends long before the classify loop: frames may wait."""
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((48, 64, 3), 40 * number, np.uint8))
+    Slow.gate.clear()
+    with running(source=str(tmp_path), policy=Policy(every_frame=True)) as made:
+        monkeypatch.setitem(BACKENDS, "tflite", f"{__name__}:Slow")
+        assert made.switch.change({"model": "digits"}) is True
+        wait_for(lambda: made.station.pipeline.classify.ended)
+        Slow.gate.set()
+        wait_for(lambda: made.switch.progress.state == "failed")
+        assert made.switch.settings.model == BUILT_IN
+        made.station.pipeline.join(10)  # raises what a closed backend would
 
 
 def test_a_lower_quality_makes_smaller_pictures() -> None:

@@ -36,20 +36,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_without_a_record_there_is_nothing_to_say() -> None:
-    assert Vitals().stages() == {}
-    assert Vitals().history() == {}
-    assert Vitals().events() == []
+    assert Vitals(run("one")).stages() == {}
+    assert Vitals(run("one")).history() == {}
+    assert Vitals(run("one")).events() == []
 
 
 def test_records_of_other_kinds_pass_by() -> None:
-    watched = Vitals()
+    watched = Vitals(run("one"))
     for record in ({"rec": "summary"}, {"rec": "video_like"}, {}):
         watched(record)
     assert watched.stages() == {}
 
 
 def test_a_percentile_waits_until_there_are_enough_samples() -> None:
-    watched = Vitals()
+    watched = Vitals(run("one"))
     for count, p90, p99 in ((1, False, False), (62, False, False), (1, True, False), (598, True, True)):
         for _ in range(count):
             watched(frame())
@@ -59,7 +59,7 @@ def test_a_percentile_waits_until_there_are_enough_samples() -> None:
 
 
 def test_only_the_newest_samples_count() -> None:
-    watched = Vitals()
+    watched = Vitals(run("one"))
     for _ in range(NEWEST):
         watched(frame(9000))
     for _ in range(NEWEST):
@@ -69,8 +69,7 @@ def test_only_the_newest_samples_count() -> None:
 
 
 def test_another_model_begins_anew_and_another_setting_does_not() -> None:
-    watched = Vitals()
-    watched(run("one"))
+    watched = Vitals(run("one"))
     watched(frame(9000))
     watched(run("one"))
     assert watched.stages()["infer"]["n"] == 1
@@ -81,7 +80,7 @@ def test_another_model_begins_anew_and_another_setting_does_not() -> None:
 
 
 def test_a_frame_and_its_picture_have_an_age_each() -> None:
-    watched = Vitals()
+    watched = Vitals(run("one"))
     watched(frame(5000))
     watched({"rec": "video", "seq": 0, "draw_us": 400, "encode_us": 600, "age_us": 1500, "viewers": 1})
     stages = watched.stages()
@@ -91,7 +90,7 @@ def test_a_frame_and_its_picture_have_an_age_each() -> None:
 
 
 def test_each_second_has_its_median_and_a_silent_one_has_none(clock: Clock) -> None:
-    watched = Vitals()
+    watched = Vitals(run("one"))
     for infer_us in (1000, 2000, 9000):
         watched(frame(infer_us))
     assert watched.stages()["infer"]["last_ms"] is None  # that second is not over
@@ -104,7 +103,7 @@ def test_each_second_has_its_median_and_a_silent_one_has_none(clock: Clock) -> N
 
 
 def test_a_minute_is_remembered_and_a_silent_hour_forgotten(clock: Clock) -> None:
-    watched = Vitals()
+    watched = Vitals(run("one"))
     for _ in range(2 * SECONDS):
         watched(frame())
         clock.now_s += 1
@@ -114,7 +113,7 @@ def test_a_minute_is_remembered_and_a_silent_hour_forgotten(clock: Clock) -> Non
 
 
 def test_the_last_events_are_kept_in_order() -> None:
-    watched = Vitals()
+    watched = Vitals(run("one"))
     for number in range(EVENTS + 5):
         stamps = {"t_ns": time.monotonic_ns(), "t_utc": float(number)}
         watched({"rec": "event", "event": "lost", "detail": f"for the {number}th time", **stamps})

@@ -116,7 +116,7 @@ let refused = false; // the last time we asked for it
 let told = ""; // a notice for a few seconds
 let seen = ""; // a thumbnail, to tell whether it moves
 let unmoved = 0;
-let framesThen = 0;
+let picturesThen = 0;
 const watching = new BackOff(watch);
 const thumbnail = document.createElement("canvas");
 [thumbnail.width, thumbnail.height] = [32, 24];
@@ -156,10 +156,11 @@ function turnedAway() {
   notice();
 }
 
-/** Frames come and are painted, but what is on show has not changed for seconds: our connection has ended. */
+/** Pictures are painted, or nobody watches, not even we; but what is on show stays: our connection has ended. */
 function stuck(now) {
-  const moving = now.online && now.frames.captured > framesThen;
-  framesThen = now.frames.captured;
+  const nobody = now.stream.viewers === 0; // watches, not even we
+  const moving = now.online && (nobody || now.stream.pictures > picturesThen);
+  picturesThen = now.stream.pictures;
   if (!moving || pausedAt || !video.naturalWidth) return false;
   pen.drawImage(video, 0, 0, thumbnail.width, thumbnail.height);
   const shown = pen.getImageData(0, 0, thumbnail.width, thumbnail.height).data.join();
