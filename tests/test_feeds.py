@@ -315,6 +315,7 @@ def test_who_takes_nothing_is_put_out_and_counted(monkeypatch: pytest.MonkeyPatc
         assert made.evicted == {"stalled": 1, "error": 0}
 
 
+@pytest.mark.slow
 def test_who_takes_little_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel holds much, and takes more of us only seldom; what matters is what the peer takes of it."""
     left = threading.Event()

@@ -362,6 +362,7 @@ def test_each_change_is_told_at_once(broker: Mosquitto) -> None:
     assert abs(told["t_s"] - time.time()) < 5
 
 
+@pytest.mark.slow
 def test_what_does_not_change_is_told_once_a_second_and_only_if_it_is_new(broker: Mosquitto) -> None:
     with Subscriber(broker.port) as subscriber, publishing(broker.url()) as (publisher, camera):
         camera.sees("cat")

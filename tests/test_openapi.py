@@ -233,11 +233,13 @@ def test_invented_requests_get_the_answers_described(running: Labelcam, tmp_path
     assert running.errors == ""
 
 
+@pytest.mark.slow
 def test_invented_settings_are_taken_or_refused_as_described(running: Labelcam, tmp_path: Path) -> None:
     assert fuzz(tmp_path, wishing_only(NUMBERS), running.url, *CHANGE, "-n", "40") > 50
     assert faults("SettingsNow", ask(running.address, "/api/settings").json) == []
 
 
+@pytest.mark.slow
 def test_invented_models_and_logs_are_refused(running: Labelcam, tmp_path: Path) -> None:
     before = ask(running.address, "/api/settings").json["settings"]
     document = wishing_only(("model", "backend", "mode"))

@@ -149,6 +149,7 @@ def test_a_paused_view_stays_paused_when_its_tab_is_shown_again(browser: Browser
         assert tab.seq("still") == shown
 
 
+@pytest.mark.slow
 def test_the_page_heals_when_the_server_comes_back_and_asks_less_and_less_until_then(
     browser: Browser,
 ) -> None:
@@ -183,6 +184,7 @@ def test_the_page_heals_when_the_server_comes_back_and_asks_less_and_less_until_
             assert tab.page.locator("#figure.stale").count() == 0
 
 
+@pytest.mark.slow
 def test_video_that_ended_alone_is_asked_for_again(browser: Browser, running: Labelcam) -> None:
     """A browser ends a broken multipart picture without saying so, and the events go on."""
     with Viewer(running.address) as viewer:
@@ -243,6 +245,7 @@ def test_without_a_camera_the_page_says_why(browser: Browser, blind: Labelcam) -
         assert tab.troubles == []
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_lost_and_comes_back_is_told(browser: Browser) -> None:
     with (
         ExitStack() as stack,

@@ -24,6 +24,8 @@ from tests.network_camera import free_port
 from tests.test_guard import FROM_ELSEWHERE, stranger
 from tests.viewer import ROOT, Answer, Labelcam, ask, decoded, labelcam, wait_for
 
+pytestmark = pytest.mark.slow  # two proxies are started, and watched
+
 NAME, TOKEN = "camera.example", "a-token-that-nobody-guesses"
 RECIPES = ("nginx", "caddy")
 

@@ -484,6 +484,7 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_viewers_who_do_not_read_cost_the_others_nothing(demo: Site) -> None:
     with crowd(5, demo.address, receive_bytes=4096), Viewer(demo.address) as viewer:
         time.sleep(1.5)  # whatever buffers there are, they are full
@@ -501,6 +502,7 @@ def test_viewers_who_do_not_read_cost_the_others_nothing(demo: Site) -> None:
     wait_for(lambda: demo.viewers() == 0, 10)
 
 
+@pytest.mark.slow
 def test_a_viewer_who_was_slow_goes_on_with_the_newest_picture(demo: Site) -> None:
     with Viewer(demo.address, receive_bytes=4096) as viewer:
         viewer.parts(2)
