@@ -15,7 +15,7 @@ run: $(VENV)/.run
 
 venv: $(VENV)/.dev
 
-# What is optional: TensorFlow, and plots for `compare --html`. Tests that need it are skipped without it.
+# What is optional: TensorFlow, plots for `compare --html`, models on a server. Tests that need it are skipped without it.
 extras: $(VENV)/.extras
 
 # Optional, too: GStreamer's sources. PyGObject is compiled; the README says which of Debian's packages it needs.
@@ -60,8 +60,8 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(PIP) install -r requirements-dev.txt
 	@touch $@
 
-$(VENV)/.extras: $(VENV)/.run requirements-tensorflow.txt requirements-report.txt
-	$(PIP) install -r requirements-tensorflow.txt -r requirements-report.txt
+$(VENV)/.extras: $(VENV)/.run requirements-tensorflow.txt requirements-report.txt requirements-remote.txt
+	$(PIP) install -r requirements-tensorflow.txt -r requirements-report.txt -r requirements-remote.txt
 	@touch $@
 
 $(VENV)/.gstreamer: $(VENV)/.run requirements-gstreamer.txt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.base import Backend, BackendFacts, BackendUnavailable, Loading, ModelToRun
+from backends.base import Backend, BackendFacts, BackendUnavailable, Loading, ModelToRun, NoAnswer
 from backends.table import BACKENDS, load_backend
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "BackendUnavailable",
     "Loading",
     "ModelToRun",
+    "NoAnswer",
     "load_backend",
 ]

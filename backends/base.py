@@ -38,6 +38,11 @@ class BackendUnavailable(Exception):
     """The backend's library is missing or does not work. One line: what happened, what to type now."""
 
 
+class NoAnswer(BackendUnavailable):
+    """Of `infer`, of one picture: it could not be asked, or did not answer in time. Weather, and no mistake:
+    the next picture may have its answer. Raised by a backend whose model runs elsewhere. One line."""
+
+
 @dataclass(frozen=True)
 class ModelToRun:
     """A model's file and how it wants to be fed. `recipe` is None for a file the catalogue does not know:
@@ -53,6 +58,7 @@ class ModelToRun:
     mean: float | None = None  # of a float input, where neither catalogue nor file knows
     std: float | None = None
     labels: Path | None = None  # for a library that will not load a file without
+    address: str | None = None  # of a model on a server; then `path` is but its name
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Backend(Protocol):
     def infer(self, tensor: Tensor) -> Scores:
         """(classes,) as the model gives them: `facts().output` says how integers stand for scores.
 
-        Blocks until the device is done. The array is the caller's to keep.
+        Blocks until the device is done. The array is the caller's to keep. May raise NoAnswer.
         """
 
     def facts(self) -> BackendFacts: ...

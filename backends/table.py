@@ -12,6 +12,7 @@ BACKENDS = {
     "tflite": "backends.tflite:TFLiteBackend",  # pip install ai-edge-litert
     "tensorflow": "backends.tensorflow:TensorFlowBackend",  # pip install -r requirements-tensorflow.txt
     "tensorrt": "backends.tensorrt:TensorRTBackend",  # a GPU of NVIDIA; `doctor` says how to install it
+    "remote": "backends.remote:RemoteBackend",  # pip install -r requirements-remote.txt; docs/serving.md
 }
 
 SUFFIXES = {
@@ -38,6 +39,7 @@ LIBRARIES = {
     "tflite": ("ai_edge_litert", "tflite_runtime", "tensorflow"),
     "tensorflow": ("tensorflow",),
     "tensorrt": ("tensorrt", "jetson_inference", "jetson"),
+    "remote": ("tritonclient",),
 }
 """Modules of which a backend needs one."""
 

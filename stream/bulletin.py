@@ -117,8 +117,9 @@ class Bulletin:
             text, answer = b"", self._answer()
             if hurry or now_s - state_s >= STATE_S - TICK_S / 2:
                 state_s, text = now_s, event("state", self._state())
-            if answer and answer["seq"] != told:
-                told = answer["seq"]
+            seq = answer and answer["seq"]
+            if seq != told:
+                told = seq
                 text += event("answer", answer)
             if text:
                 self.newest = Issue(text)

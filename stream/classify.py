@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backends import Backend
+from backends import Backend, NoAnswer
 from models.recipe import Image
 from models.scores import Reading, Smoother
 from stream.frames import Answer, Frame, Prepared
 from stream.latest import Latest
 from stream.log import Record, Sink
 from stream.rate import Rate
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 0.25
 """How often to come round although no frame comes: a new model may be waiting."""
@@ -28,6 +31,18 @@ class Work:
     smoothing: float = 0.0
 
 
+@dataclass(frozen=True)
+class Silence:
+    """The model runs elsewhere, and no answer comes from there."""
+
+    reason: str
+    since_ns: int  # monotonic
+    frames: int  # unanswered since then
+
+    def seconds(self, now_ns: int) -> float:
+        return (now_ns - self.since_ns) / 1e9
+
+
 class Classify:
     def __init__(
         self,
@@ -39,7 +54,8 @@ class Classify:
         sink: Sink,
     ) -> None:
         self.rate = Rate()
-        self.count, self.skipped = 0, 0
+        self.count, self.skipped, self.unanswered = 0, 0, 0
+        self.silence: Silence | None = None  # while answers come
         self.came_round_ns: int | None = None
         self.ended = False  # nothing waiting is taken any more
         self._work, self._max_frames = work, max_frames
@@ -72,16 +88,24 @@ class Classify:
                 if frame is None:
                     continue
                 skipped, expected = frame.seq - expected, frame.seq + 1
-                answer = answer_to(frame, self._work.backend, self._work.reading, smoother, skipped)
+                self.skipped += skipped
+                try:
+                    answer = answer_to(frame, self._work.backend, self._work.reading, smoother, skipped)
+                except NoAnswer as error:
+                    if self._every_frame:
+                        raise  # none is left out
+                    smoother = smoother_for(self._work)  # what was before is no part of what comes after
+                    self._unanswered(str(error))
+                    continue
                 self.rate.mark(answer.done_ns)
                 self.count += 1
-                self.skipped += skipped
                 self._sink(frame_record(answer))
                 # With the next frame there already, wait with waking the render loop until the model is busy
                 # with that one: woken now, it would only queue for Python's lock.
                 held = answer if self._every_frame and self._frames.untaken else None
                 if held is None and not put(answer):
                     break
+                self._answered()
                 if self.count == self._max_frames:
                     break
             if held is not None:
@@ -94,6 +118,34 @@ class Classify:
     def own(self, answer: Answer | None) -> Answer | None:
         """The answer, if it is of the model that runs now."""
         return answer if answer and answer.prepared.backend is self._work.backend else None
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is odd although the video goes on. For any thread."""
+        silence = self.silence
+        if silence is None:
+            return ()
+        return (f"no answer for {int(silence.seconds(time.monotonic_ns()))} s: {silence.reason}",)
+
+    def _unanswered(self, reason: str) -> None:
+        """The answer before this frame is taken back: it must not be shown as if it were this one's."""
+        self._answers.clear()
+        self.unanswered += 1
+        if self.silence is None:
+            log.warning("no answer: %s", reason)
+            self._event("unanswered", reason)
+            self.silence = Silence(reason, time.monotonic_ns(), 1)
+        else:
+            self.silence = replace(self.silence, reason=reason, frames=self.silence.frames + 1)
+
+    def _answered(self) -> None:
+        silence, self.silence = self.silence, None
+        if silence is not None:
+            passed_s = silence.seconds(time.monotonic_ns())
+            self._event("answered", f"after {passed_s:.1f} s, {silence.frames} frames unanswered")
+
+    def _event(self, event: str, detail: str) -> None:
+        stamps = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
+        self._sink({"rec": "event", "event": event, "detail": detail, **stamps})
 
     def prepared(self, image: Image) -> Prepared:
         """For a frame that is prepared by another thread, ahead of its turn."""
@@ -119,7 +171,8 @@ def answer_to(
     predictions = reading.top(scores)
     done_ns = time.monotonic_ns()
     device_us: int | None = getattr(backend, "device_us", None)
-    return Answer(frame, predictions, skipped, prepared, started_ns, inferred_ns, done_ns, device_us)
+    net_us: int | None = getattr(backend, "net_us", None)
+    return Answer(frame, predictions, skipped, prepared, started_ns, inferred_ns, done_ns, device_us, net_us)
 
 
 def prepare(image: Image, backend: Backend) -> Prepared:
@@ -136,6 +189,8 @@ def frame_record(answer: Answer) -> Record:
         record["sensor_us"] = (answer.frame.arrived_ns - answer.frame.sensor_ns) // 1000
     if answer.device_us is not None:
         record["device_us"] = answer.device_us
+    if answer.net_us is not None:
+        record["net_us"] = answer.net_us
     return record | {
         "arrived_ns": answer.frame.arrived_ns,
         "skip": answer.skipped,

@@ -155,8 +155,9 @@ def add_model_options(parser: argparse.ArgumentParser, several: bool = False) ->
     group.add_argument(
         "--model",
         default=default,
-        metavar="NAME|FILE",
-        help=f"a name of `models list`, or your own file [{BUILT_IN}]{many}",
+        metavar="NAME|FILE|ADDRESS",
+        help=f"a name of `models list`, your own file, or one on a server: grpc://HOST:PORT/NAME [{BUILT_IN}]"
+        f"{many}",
         **chosen,
     )
     group.add_argument(

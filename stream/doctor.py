@@ -17,7 +17,8 @@ from typing import Literal
 
 from backends.base import BackendUnavailable
 from backends.jetpack import install_route, read_jetpack
-from backends.table import BACKENDS
+from backends.remote import EXAMPLE
+from backends.table import BACKENDS, installed
 from backends.tensorrt import MODULES
 from models.catalogue import BUILT_IN
 from models.errors import ModelError
@@ -105,7 +106,9 @@ def version_of(package: str) -> str | None:
 
 def examine_backends(models_dir: Path | None) -> Iterator[Finding]:
     for name in BACKENDS:
-        if name != "tensorrt":
+        if name == "remote":
+            yield examine_remote()
+        elif name != "tensorrt":
             yield examine_backend(name, models_dir)
     here = [runtime for runtime, modules in MODULES.items() if any(map(find_spec, modules))]
     if not here:
@@ -114,6 +117,15 @@ def examine_backends(models_dir: Path | None) -> Iterator[Finding]:
         return
     yield Finding("backends", "tensorrt, by", "works", ", ".join(here))
     yield examine_backend("tensorrt", models_dir)
+
+
+def examine_remote() -> Finding:
+    """Which server to ask, nobody has said."""
+    if not installed("remote"):
+        cure = "pip install -r requirements-remote.txt"
+        return Finding("backends", "remote", "absent", "tritonclient is not installed", cure)
+    text = f"tritonclient {version_of('tritonclient')}; no server was asked"
+    return Finding("backends", "remote", "is", text, f"--model {EXAMPLE}")
 
 
 def examine_backend(name: str, models_dir: Path | None) -> Finding:

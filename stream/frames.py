@@ -63,6 +63,7 @@ class Answer:
     inferred_ns: int
     done_ns: int
     device_us: int | None = None  # of the inference, by the device's own clock, where it has one
+    net_us: int | None = None  # the rest of the inference, where a server says its own time
 
     @property
     def wait_us(self) -> int:

@@ -64,8 +64,13 @@ class Latest(Generic[T]):
         return self._version != self._taken
 
     def peek(self) -> T | None:
-        """The newest item, None before the first; never waits."""
+        """The newest item, None before the first and after `clear`; never waits."""
         return self._item
+
+    def clear(self) -> None:
+        """Take the item back. Followers are told of the next one only."""
+        with self._changed:
+            self._item = None
 
     def close(self) -> None:
         """End every follower, let every waiting producer go. May be called twice."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from backends import Backend, ModelToRun, load_backend
+from backends import Backend, BackendUnavailable, ModelToRun, load_backend
 from backends.jetson_inference import NETWORKS, network_file
+from backends.remote import EXAMPLE, read_address
 from backends.table import SUFFIXES
 from models.catalogue import CATALOGUE, ModelSpec, find_spec
 from models.errors import ModelError
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 class ModelWish:
     """What was asked for."""
 
-    model: str  # a name of the catalogue, or a file
+    model: str  # a name of the catalogue, a file, or the address of one on a server
     backend: str | None = None  # None: the first that can run the model
     labels: Path | None = None
     runtime: str | None = None
@@ -104,6 +106,8 @@ def resolve(wish: ModelWish) -> Resolved:
         mean=wish.mean,
         std=wish.std,
     )
+    if wish.backend == "remote" or "://" in wish.model:
+        return resolve_remote(wish, wanted)
     if not is_known(wish.model):
         path = Path(wish.model)
         backend = wish.backend or backend_of_file(path)
@@ -120,6 +124,21 @@ def resolve(wish: ModelWish) -> Resolved:
     return Resolved(spec.name, backend, model, labels, wish.scores or spec.scores, sha256)
 
 
+def resolve_remote(wish: ModelWish, wanted: Callable[..., ModelToRun]) -> Resolved:
+    """A model on a server. What is the catalogue's by its name has the catalogue's recipe and labels."""
+    if "://" not in wish.model:
+        raise ModelError(f"remote runs a model on a server - write --model {EXAMPLE}")
+    address = read_address(wish.model)
+    if wish.backend not in (None, "remote"):
+        raise ModelError(f"a model on a server is run by remote, not by {wish.backend}")
+    spec = find_spec(address.recipe) if address.recipe != address.name else CATALOGUE.get(address.name)
+    labels = wish.labels or (find(spec.name, spec.labels, wish.models_dir) if spec else None)
+    scores: ScoreKind = wish.scores or (spec.scores if spec else "probabilities")
+    recipe = spec.recipe if spec else None
+    model = wanted(Path(address.name), recipe, threads=1, labels=labels, address=wish.model)
+    return Resolved(address.name, "remote", model, labels, scores)
+
+
 def load_model(wish: ModelWish) -> Model:
     """Load it and run it twice, so that neither the first frame nor the first viewer waits.
 
@@ -131,11 +150,13 @@ def load_model(wish: ModelWish) -> Model:
         facts = backend.facts()
         labels = read_labels(found.labels).fitted(facts.outputs) if found.labels else numbered(facts.outputs)
         reading = Reading(labels, facts.output, found.scores, wish.top_k, wish.threshold)
-        file = network_file(found.name) if found.name in NETWORKS else found.model.path
+        file = None if found.model.address else found.model.path
+        if file and found.name in NETWORKS:
+            file = network_file(found.name)
         sha256 = found.sha256 or (sha256_of(file) if file else "unknown")
         size = size_on_disk(file) if file else 0
         return Model(found.name, backend, reading, sha256, size, warm_up(backend, reading))
-    except ModelError:
+    except (ModelError, BackendUnavailable):
         backend.close()
         raise
 

@@ -47,6 +47,7 @@ class Caption:
     age_ms: float | None
     runtime: str
     remarks: tuple[str, ...] = ()  # what is odd about the camera
+    silent_s: float | None = None  # since the model, elsewhere, has ceased to answer
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,8 @@ def paint_answer(image: Image, caption: Caption, bottom: int) -> None:
     if not caption.predictions:
         unknown = caption.infer_ms is None
         message = "waiting for the model" if unknown else "nothing above the threshold"
+        if caption.silent_s is not None:
+            message = f"no answer for {spoken(caption.silent_s)}"
         scale = max(SMALLEST_TEXT, 0.55 * unit)
         row = row_height(scale, unit)
         if inside > 0 and row <= room:

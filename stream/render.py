@@ -76,7 +76,10 @@ class Render:
         for fresh in self._answers.ticks(IDLE_S):
             # Not `peek`: with --every-frame the next answer may be there already, and this one would be lost.
             answer = fresh or answer
-            yield (answer.frame if answer else None), answer
+            if self._classify.silence:  # the video goes on, slowly
+                yield self._frames.peek(), None
+            else:
+                yield (answer.frame if answer else None), answer
 
     def _publish(self, frame: Frame, answer: Answer | None) -> None:
         started_ns = time.monotonic_ns()
@@ -123,7 +126,7 @@ class Render:
         return {width: jpegs[shown_width] for width, shown_width in shown.items()}
 
     def _caption(self, answer: Answer | None, now_ns: int) -> Caption:
-        facts = self._classify.work.backend.facts()
+        facts, silence = self._classify.work.backend.facts(), self._classify.silence
         return Caption(
             predictions=answer.predictions if answer else (),
             camera_fps=self._capture.rate.per_second(now_ns),
@@ -131,7 +134,8 @@ class Render:
             infer_ms=answer.infer_us / 1000 if answer else None,
             age_ms=(now_ns - answer.frame.arrived_ns) / 1e6 if answer else None,
             runtime=f"{facts.runtime} {facts.version}",
-            remarks=self._capture.remarks(),
+            remarks=(*self._capture.remarks(), *self._classify.remarks()),
+            silent_s=silence.seconds(now_ns) if silence else None,
         )
 
 

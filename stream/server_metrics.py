@@ -77,8 +77,12 @@ class StateCollector(Collector):
         yield counter("frames_classified", "Frames that the model has answered.", frames["classified"])
         yield by_reason(
             "frames_dropped",
-            "Frames without an answer: the model was busy, or they could not be used.",
-            {"skipped": frames["skipped"], "broken": state["broken_pictures"]},
+            "Frames without an answer: the model was busy, they could not be used, or no server answered.",
+            {
+                "skipped": frames["skipped"],
+                "broken": state["broken_pictures"],
+                "unanswered": frames["unanswered"],
+            },
         )
         yield gauge("frame_age_seconds", "Since the newest frame came.", state["frame_age_s"])
         answer = state["answer"]

@@ -53,7 +53,8 @@ class Status:
 
     def unready(self) -> str | None:
         """Why nobody can use it yet, in a line; None once somebody can."""
-        return self.fault() or (None if self.answer() else "the model has not answered yet")
+        why = next(iter(self.pipeline.classify.remarks()), "the model has not answered yet")
+        return self.fault() or (None if self.answer() else why)
 
     def answer(self) -> dict[str, Any] | None:
         answer = self.pipeline.classify.own(self.pipeline.answers.peek())
@@ -97,12 +98,17 @@ class Status:
                 "fps": source.fps,
                 "note": source.note,
             },
-            "remarks": capture.remarks(),
+            "remarks": (*capture.remarks(), *classify.remarks()),
             "losses": capture.losses,
             "broken_pictures": capture.broken,
             "stuck_reads": capture.stuck,
             "frame_age_s": (now_ns - newest_ns) / 1e9 if newest_ns else None,
-            "frames": {"captured": capture.count, "classified": classify.count, "skipped": classify.skipped},
+            "frames": {
+                "captured": capture.count,
+                "classified": classify.count,
+                "skipped": classify.skipped,
+                "unanswered": classify.unanswered,
+            },
             "backend": facts.backend,
             "runtime": facts.runtime,
             "runtime_version": facts.version,

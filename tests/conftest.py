@@ -119,6 +119,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="for make test-device: a command that takes unplug, plug, stall, go, corrupt N; without one the"
         " camera's USB port is switched off and on, and the other faults are skipped",
     )
+    parser.addoption(
+        "--mlserver",
+        help="an environment with tests/serving/requirements.txt; without one it is made and kept",
+    )
     parser.addoption("--unplugs", type=int, default=20, help="for make test-device: rounds of unplugging")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec as find_module
 from pathlib import Path
@@ -42,14 +43,17 @@ class Subject:
     backend: str
     mode: str | None = None
     built_in: bool = True  # else a tiny one, which is quicker to load
+    scheme: str | None = None  # of a server's address
 
     def __str__(self) -> str:
-        return "-".join(filter(None, (self.backend, self.mode, "" if self.built_in else "tiny")))
+        parts = (self.backend, self.mode, self.scheme, "" if self.built_in else "tiny")
+        return "-".join(filter(None, parts))
 
 
 SUBJECTS = [
     # TensorRT needs a GPU: test_tensorrt.py holds stand-ins of it to this contract.
-    *(Subject(name, MODES.get(name, (None,))[0]) for name in BACKENDS if name != "tensorrt"),
+    *(Subject(name, MODES.get(name, (None,))[0]) for name in BACKENDS if name not in ("tensorrt", "remote")),
+    *(Subject("remote", scheme=scheme) for scheme in ("grpc", "http")),
     *(Subject("tensorflow", mode, built_in=False) for mode in MODES["tensorflow"]),
 ]
 
@@ -60,14 +64,33 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 
 @pytest.fixture(scope="module")
-def wish(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> ModelToRun:
+def wish(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelToRun]:
+    if subject.scheme:
+        with built_in_served(subject.scheme) as address:
+            recipe = find_spec(BUILT_IN).recipe
+            yield ModelToRun(Path(BUILT_IN), recipe, threads=threads(), address=address)
+        return
     if not subject.built_in:
         path = write_tiny_keras(tmp_path_factory.mktemp("tiny") / "tiny.keras")
         recipe = Recipe((6, 4), mean=(127.5,), std=(127.5,))
-        return ModelToRun(path, recipe, mode=subject.mode, threads=threads())
+        yield ModelToRun(path, recipe, mode=subject.mode, threads=threads())
+        return
     spec = spec_for(subject.backend)
     path = find(spec.name, spec.files[subject.backend])
-    return ModelToRun(path, spec.recipe, mode=subject.mode, threads=threads())
+    yield ModelToRun(path, spec.recipe, mode=subject.mode, threads=threads())
+
+
+@contextmanager
+def built_in_served(scheme: str) -> Iterator[str]:
+    """Its address. Skips without what the server and the backend need."""
+    from tests.oip_server import Served, serving
+    from tests.serving.litert_model import LiteRtModel
+
+    model = LiteRtModel(str(MODEL), 127, 128, interpreters=1)
+    inputs, outputs = [("image", "UINT8", [-1, 224, 224, 3])], [("scores", "FP32", [-1, 1000])]
+    with serving(scheme, Served(BUILT_IN, inputs, outputs, model.scores)) as server:
+        yield server.address()
+    model.close()
 
 
 def spec_for(backend: str) -> ModelSpec:

@@ -7,8 +7,9 @@ const STAGES = {
 const EVENTS = {
   connect: "connected", lost: "lost", stall: "stalled", broken: "broken pictures", repeat: "same picture again and again",
   slow: "slow", size: "size changed", resume: "goes on", switch: "model switched", switch_failed: "model not switched",
+  unanswered: "no answer", answered: "answers again",
 };
-const BAD = ["lost", "stall", "broken", "switch_failed"];
+const BAD = ["lost", "stall", "broken", "switch_failed", "unanswered"];
 const SECONDS = 60;
 const SVG = "http://www.w3.org/2000/svg";
 
