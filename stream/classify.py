@@ -1,11 +1,12 @@
-"""The second loop: the newest frame through the model. The only thread that infers."""
+"""The second loop: the newest frame through the model. The only thread that infers, for one camera or several."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from backends import Backend, NoAnswer
@@ -44,6 +45,8 @@ class Silence:
 
 
 class Classify:
+    """One camera's part of the loop. All but `use`, `own`, `remarks` and `prepared` is for its thread alone."""
+
     def __init__(
         self,
         work: Work,
@@ -61,6 +64,10 @@ class Classify:
         self._work, self._max_frames = work, max_frames
         self._waiting: deque[tuple[Work, Callable[[], object]]] = deque()
         self._frames, self._answers, self._every_frame, self._sink = frames, answers, every_frame, sink
+        self._put = answers.hand if every_frame else answers.put
+        self._smoother = smoother_for(work)
+        self._seen, self._expected = 0, 0  # versions and numbers of frames
+        self._held: Answer | None = None
 
     @property
     def work(self) -> Work:
@@ -70,50 +77,60 @@ class Classify:
         """From the next frame on. `taken` is called by the loop when it has let go of the work before."""
         self._waiting.append((work, taken))
 
-    def run(self) -> None:
-        put = self._answers.hand if self._every_frame else self._answers.put
-        smoother = smoother_for(self._work)
-        expected = 0
-        held: Answer | None = None
+    def step(self) -> None:
+        """Once round: the newest frame, if there is a new one, and what else waits. Never waits for either."""
+        self.came_round_ns = time.monotonic_ns()
+        self._let_go()
+        while self._waiting:
+            self._work, taken = self._waiting.popleft()
+            self._smoother = smoother_for(self._work)
+            taken()
+        closed = self._frames.closed  # looked at first: what was put before the close is still answered
+        newest = self._frames.take(self._seen)
+        if newest is None:
+            if closed:
+                self.end()
+            return
+        self._seen, frame = newest
+        if frame is not None:
+            self._answer(frame)
+
+    def end(self) -> None:
+        """May be called twice."""
+        self._let_go()
+        self.ended = True
+        self._frames.close()
+        self._answers.close()
+
+    def _answer(self, frame: Frame) -> None:
+        skipped, self._expected = frame.seq - self._expected, frame.seq + 1
+        self.skipped += skipped
         try:
-            for frame in self._frames.ticks(IDLE_S):
-                self.came_round_ns = time.monotonic_ns()
-                if held is not None:
-                    put(held)
-                    held = None
-                while self._waiting:
-                    self._work, taken = self._waiting.popleft()
-                    smoother = smoother_for(self._work)
-                    taken()
-                if frame is None:
-                    continue
-                skipped, expected = frame.seq - expected, frame.seq + 1
-                self.skipped += skipped
-                try:
-                    answer = answer_to(frame, self._work.backend, self._work.reading, smoother, skipped)
-                except NoAnswer as error:
-                    if self._every_frame:
-                        raise  # none is left out
-                    smoother = smoother_for(self._work)  # what was before is no part of what comes after
-                    self._unanswered(str(error))
-                    continue
-                self.rate.mark(answer.done_ns)
-                self.count += 1
-                self._sink(frame_record(answer))
-                # With the next frame there already, wait with waking the render loop until the model is busy
-                # with that one: woken now, it would only queue for Python's lock.
-                held = answer if self._every_frame and self._frames.untaken else None
-                if held is None and not put(answer):
-                    break
-                self._answered()
-                if self.count == self._max_frames:
-                    break
-            if held is not None:
-                put(held)
-        finally:
-            self.ended = True
-            self._frames.close()
-            self._answers.close()
+            answer = answer_to(frame, self._work.backend, self._work.reading, self._smoother, skipped)
+        except NoAnswer as error:
+            if self._every_frame:
+                raise  # none is left out
+            self._smoother = smoother_for(self._work)  # what was before is no part of what comes after
+            self._unanswered(str(error))
+            return
+        self.rate.mark(answer.done_ns)
+        self.count += 1
+        self._sink(frame_record(answer))
+        # With the next frame there already, wait with waking the render loop until the model is busy
+        # with that one: woken now, it would only queue for Python's lock.
+        if self._every_frame and self._frames.untaken:
+            self._held = answer
+        elif not self._put(answer):
+            self.end()
+            return
+        self._answered()
+        if self.count == self._max_frames:
+            self.end()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._put(held)
 
     def own(self, answer: Answer | None) -> Answer | None:
         """The answer, if it is of the model that runs now."""
@@ -150,6 +167,25 @@ class Classify:
     def prepared(self, image: Image) -> Prepared:
         """For a frame that is prepared by another thread, ahead of its turn."""
         return prepare(image, self._work.backend)
+
+
+def take_turns(loops: Sequence[Classify], news: threading.Event) -> None:
+    """Until all have ended. `news` is set when one of them has a frame.
+
+    Each is looked at once in a round: nobody is served twice while another waits, and who is served gets an
+    answer to the newest frame there is then.
+    """
+    try:
+        left = list(loops)
+        while left:
+            news.wait(IDLE_S)
+            news.clear()  # before they look: what comes from here on sets it again
+            for loop in left:
+                loop.step()
+            left = [loop for loop in left if not loop.ended]
+    finally:
+        for loop in loops:
+            loop.end()
 
 
 def smoother_for(work: Work) -> Smoother | None:

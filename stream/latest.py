@@ -12,7 +12,9 @@ T = TypeVar("T")
 class Latest(Generic[T]):
     """One item, one condition, a version number. How things pass from one thread to another."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: threading.Event | None = None) -> None:
+        """`news` is set by each item, and by the close: for a thread that waits for several slots."""
+        self._news = news
         self._changed = threading.Condition()
         self._item: T | None = None
         self._version = 0  # of the item; 0 is none yet
@@ -44,19 +46,32 @@ class Latest(Generic[T]):
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._version != seen, idle_s)  # noqa: B023
-                if self._version == seen and self._closed:
+                taken = self.take(seen)
+                if taken is None and self._closed:
                     return
-                fresh = self._version != seen
-                seen, item = self._version, self._item
-                if fresh and seen > self._taken:
-                    self._taken = seen
-                    self._changed.notify_all()  # a producer may wait in `hand`
-            yield item if fresh else None
+            if taken is not None:
+                seen, _ = taken
+            yield taken and taken[1]
+
+    def take(self, seen: int) -> tuple[int, T | None] | None:
+        """The newest item with its version, for a reader that has had version `seen`: None if that is the
+        newest. Never waits."""
+        with self._changed:
+            if self._version == seen:
+                return None
+            if self._version > self._taken:
+                self._taken = self._version
+                self._changed.notify_all()  # a producer may wait in `hand`
+            return self._version, self._item
 
     @property
     def version(self) -> int:
         """Of the newest item; 0 before the first."""
         return self._version
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     @property
     def untaken(self) -> bool:
@@ -76,12 +91,17 @@ class Latest(Generic[T]):
         """End every follower, let every waiting producer go. May be called twice."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._notify()
 
     def _replace(self, item: T) -> bool:
         if self._closed:
             return False
         self._item = item
         self._version += 1
-        self._changed.notify_all()
+        self._notify()
         return True
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        if self._news is not None:
+            self._news.set()

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from backends import Backend
 from models.scores import Reading
 from stream.capture import PATIENCE, Capture, Patience
-from stream.classify import Classify, Work
+from stream.classify import Classify, Work, take_turns
 from stream.frames import Answer, Frame
 from stream.hub import Hub
 from stream.latest import Latest
@@ -52,7 +53,8 @@ class Pipeline:
         beat: Callable[[], None] = lambda: None,
         patience: Patience = PATIENCE,
     ) -> None:
-        frames: Latest[Frame] = Latest()
+        news = threading.Event()
+        frames: Latest[Frame] = Latest(news)
         self.answers: Latest[Answer] = Latest()
         self._stopping = threading.Event()
         self._slots = (frames, self.answers, hub)
@@ -65,7 +67,8 @@ class Pipeline:
         self.render = Render(
             show, policy.quality, self.capture, self.classify, frames, self.answers, hub, sink, beat
         )
-        loops = {"capture": self.capture.run, "classify": self.classify.run, "render": self.render.run}
+        classify = partial(take_turns, [self.classify], news)
+        loops = {"capture": self.capture.run, "classify": classify, "render": self.render.run}
         self._ended = [threading.Event() for _ in loops]
         self._threads = [
             threading.Thread(target=self._guard, args=(loop, ended), name=name, daemon=True)
