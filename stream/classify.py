@@ -1,4 +1,4 @@
-"""The second loop: the newest frame through the model. The only thread that infers, for one camera or several."""
+"""The second loop: the newest frame through the model. The only thread that infers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Silence:
 
 
 class Classify:
-    """One camera's part of the loop. All but `use`, `own`, `remarks` and `prepared` is for its thread alone."""
+    """One camera's part of the loop. `step` and `end` are for its thread alone."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Classify:
         self._waiting.append((work, taken))
 
     def step(self) -> None:
-        """Once round: the newest frame, if there is a new one, and what else waits. Never waits for either."""
+        """Once round: the newest frame, if there is a new one, and what else waits. Waits for neither."""
         self.came_round_ns = time.monotonic_ns()
         self._let_go()
         while self._waiting:

@@ -19,7 +19,7 @@ from stream.mqtt import AddressError, Broker, read_broker
 from stream.outputs import check_outputs, write_whole
 from stream.process import EXPECTED, interrupt, on_signals, set_up_process
 from stream.service import take_service
-from stream.sources import KINDS, SourceError, Wish, addresses_without_credentials, check_name
+from stream.sources import KINDS, SourceError, Wish, addresses_without_credentials, check_name, with_names
 from stream.version import __version__
 
 
@@ -131,11 +131,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         getattr(options, "top_k", 5) < 5 or getattr(options, "threshold", 0)
     ):
         bench.error("--labels-csv counts the first five answers: leave --top-k and --threshold as they are")
-    if getattr(options, "wait_for_camera", False):  # for ever, if it can never come
+    if "sources" in options:
         try:
-            check_name(options.source)
+            options.sources = with_names(options.sources)
+            if options.wait_for_camera:  # for ever, if it can never come
+                for source in options.sources.values():
+                    check_name(source)
         except SourceError as error:
             live.error(f"--source: {error}")
+        if options.every_frame and len(options.sources) > 1:
+            live.error(
+                "--every-frame is for one --source: several take turns, and each skips frames meanwhile"
+            )
     return options
 
 
@@ -198,7 +205,14 @@ def add_model_options(parser: argparse.ArgumentParser, several: bool = False) ->
 def add_live_options(parser: argparse.ArgumentParser) -> None:
     camera = parser.add_argument_group("camera")
     kinds = "; ".join(f"{name} {meaning}" for name, meaning in KINDS.items())
-    camera.add_argument("--source", default="auto", help=f"{kinds} [auto]")
+    camera.add_argument(
+        "--source",
+        dest="sources",
+        action=Chosen,
+        default=["auto"],
+        metavar="[NAME=]SOURCE",
+        help=f"{kinds} [auto]; may be given several times, and then with a name for each",
+    )
     camera.add_argument("--width", type=pixels, help="asked of the camera [640]")
     camera.add_argument("--height", type=pixels, help="asked of the camera [480]")
     camera.add_argument("--fps", type=above_zero, help="asked of the camera; the pace of files and folders")
@@ -332,7 +346,7 @@ def run_live(options: argparse.Namespace) -> int:
     live(
         LiveWish(
             model=model_wish(options),
-            source=options.source,
+            sources=options.sources,
             camera=Wish(size, options.fps),
             wait_for_camera=options.wait_for_camera,
             policy=Policy(

@@ -11,6 +11,7 @@ from stream.latest import Latest
 
 OWN = 0
 """The width that stands for the source's own."""
+PLACES = 128
 MOST_WIDTHS = 4
 """Others at the same time: each is encoded once more for every picture."""
 
@@ -81,8 +82,9 @@ class Hub:
     wait.
     """
 
-    def __init__(self, always: bool = False, places: int = 128) -> None:
-        self.places = Places(places, "viewers")
+    def __init__(self, always: bool = False, places: Places | None = None) -> None:
+        """Places may be shared with other hubs."""
+        self.places = places or Places(PLACES, "viewers")
         self.entered = 0  # how many ever were: a new one needs a picture, also if no new frame comes
         self.published = 0
         self.closed = False

@@ -7,10 +7,10 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -18,11 +18,12 @@ from urllib.parse import quote
 
 from stream.capture import described
 from stream.compare_process import Comparer
+from stream.hub import Places
 from stream.listening import inherited, is_loopback, listen
-from stream.loading import Model, ModelWish, load_model
+from stream.loading import Model, ModelWish, is_remote, load_models
 from stream.log import JsonLog, Record, run_record
 from stream.mqtt import Broker, Publisher
-from stream.pipeline import SLICE_S, Policy
+from stream.pipeline import SLICE_S, Policy, Turns, join
 from stream.process import on_signals
 from stream.redaction import redact_logs
 from stream.server import ServerOptions, create_app
@@ -30,7 +31,7 @@ from stream.server_metrics import Metrics
 from stream.server_waitress import Server
 from stream.service import Service, Supervisor
 from stream.sources import Source, SourceError, Wish, open_source, without_credentials
-from stream.state import Status
+from stream.state import Status, first, sickness, working
 from stream.station import Station
 from stream.switch import Switch
 
@@ -44,7 +45,7 @@ class LiveWish:
     """What was asked for."""
 
     model: ModelWish
-    source: str
+    sources: Mapping[str, str]  # by each camera's name
     camera: Wish
     wait_for_camera: bool
     policy: Policy
@@ -59,105 +60,166 @@ class LiveWish:
     mqtt: Broker | None
     service: Service
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.sources)
+
+    @property
+    def several(self) -> bool:
+        return len(self.sources) > 1
+
 
 def live(wish: LiveWish) -> None:
-    """Run until the source ends, the time is over, or a signal says so."""
+    """Run until the sources end, the time is over, or a signal says so."""
     with ExitStack() as opened:
         listening = opened.enter_context(
             inherited(wish.service) if wish.service.sockets else listen(wish.host, wish.port)
         )
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
         redact_logs(token)
-        model = load_model(wish.model)
-        switch = Switch(model, wish.model, wish.policy.smoothing, wish.policy.quality)
+        # A server gets each camera's frames by a connection of their own; here they take turns.
+        models = load_models(wish.model, len(wish.sources), each=is_remote(wish.model))
+        switch = Switch(models, wish.model, wish.policy.smoothing, wish.policy.quality)
         opened.callback(switch.close)
-        mqtt = Publisher(wish.mqtt, model.name, model.backend.facts().backend) if wish.mqtt else None
+        turns = Turns() if wish.several and not is_remote(wish.model) else None
+        publishers = {name: publisher(wish, name, models[0]) for name in wish.names}
         asked = Event()
         on_signals(asked.set)  # until now there was nothing to take down, and a signal was the end
-        source = open_first(wish, asked)
-        if source is None and asked.is_set():
+        sources = open_first(wish, asked)
+        if sources is None:
             return
-        describe = partial(live_record, wish)
-        log = opened.enter_context(log_file(wish.log, describe(model, wish.policy, source)))
-        supervisor, metrics = Supervisor(wish.service), Metrics()
-        station = Station(
-            source,
-            lambda again: open_again(again or wish.source, wish),
-            switch,
-            wish.policy,
-            describe,
-            encode_always=wish.encode_always,
-            max_streams=wish.max_streams,
-            log=log,
-            mqtt=mqtt,
-            asked=without_credentials(wish.source),
-            sinks=(metrics,),
-            beat=partial(beat, supervisor),
-        )
+        supervisor, metrics, places = Supervisor(wish.service), Metrics(), Places(wish.max_streams, "viewers")
+        cameras: list[Status] = []
+        stations = []
+        for name, source in sources.items():
+            describe = partial(live_record, wish, name)
+            record = describe(switch.next_model(), wish.policy, source)
+            station = Station(
+                source,
+                partial(open_again, name, wish),
+                switch,
+                wish.policy,
+                describe,
+                name=name,
+                others=wish.names,
+                turns=turns,
+                places=places,
+                encode_always=wish.encode_always,
+                log=opened.enter_context(log_file(log_path(wish, name), record)),
+                mqtt=publishers[name],
+                asked=without_credentials(wish.sources[name]),
+                sinks=(metrics.of(name),),
+                beat=partial(beat, supervisor, cameras),
+            )
+            stations.append(station)
+            cameras.append(station.status)
         comparer = Comparer()
         options = ServerOptions(token, wish.hosts)
-        server = Server(create_app(station.status, options, metrics, comparer), listening)
-        opened.callback(shut_down, station, server, wish.camera.ending)
+        server = Server(create_app(cameras, options, metrics, comparer), listening)
+        opened.callback(shut_down, stations, server, wish.camera.ending)
         opened.callback(comparer.close)
         opened.callback(supervisor.stopping)
-        station.start()
+        for station in stations:
+            station.start()
+        if turns:
+            turns.start()
         server.start()
-        url = address(listening, None if wish.token else token)  # whoever gave one knows it
-        print(greeting(url, source, wish.source, model), flush=True)
-        supervisor.ready(address(listening, None))
-        station.pipeline.join(wish.duration_s or math.inf, unless=asked)
+        path = "camera/" if wish.several else ""
+        url = address(listening, path, None if wish.token else token)  # whoever gave one knows it
+        print(greeting(url, sources, wish.sources, models[0]), flush=True)
+        supervisor.ready(address(listening, path, None))
+        join([station.pipeline for station in stations], wish.duration_s or math.inf, unless=asked)
 
 
-def beat(supervisor: Supervisor, status: Status) -> None:
-    """Once round of the loop that paints. A folder may rest for a minute from picture to picture."""
-    if status.sickness():
+def beat(supervisor: Supervisor, cameras: Sequence[Status]) -> None:
+    """Once round of a loop that paints. A folder may rest for a minute from picture to picture."""
+    if sickness(cameras):
         return  # the watchdog is to bite
-    capture = status.pipeline.capture
-    resting = capture.source is not None and capture.source.paced
-    supervisor.beat(capture.count, capture.fault(), resting)
+    captures = [camera.pipeline.capture for camera in working(cameras)]
+    resting = any(capture.source is not None and capture.source.paced for capture in captures)
+    supervisor.beat(sum(capture.count for capture in captures), first(cameras, Status.fault), resting)
 
 
-def shut_down(station: Station, server: Server, ending: Event) -> None:
+def shut_down(stations: Sequence[Station], server: Server, ending: Event) -> None:
     """End the loops, the streams, the server, in END_S all together. Raises what ended a loop early."""
     until_s = time.monotonic() + END_S
-    station.pipeline.stop()
+    for station in stations:
+        station.pipeline.stop()
     ending.set()  # not before: a camera that is not waited for is no lost one now
-    station.stop(until_s)
+    for station in stations:
+        station.stop(until_s)
     server.close(until_s)
-    if station.status.mqtt:
-        station.status.mqtt.join()
-    station.pipeline.join(max(0.0, until_s + FREE_S - time.monotonic()))
+    for station in stations:
+        if station.status.mqtt:
+            station.status.mqtt.join()
+    join([station.pipeline for station in stations], max(0.0, until_s + FREE_S - time.monotonic()))
 
 
-def open_first(wish: LiveWish, asked: Event) -> Source | None:
-    """The source; None if it may come later, or is `asked` to come no more. Raises SourceError.
+def publisher(wish: LiveWish, name: str, model: Model) -> Publisher | None:
+    """Each of several cameras has a topic of its own, under the one that was asked for."""
+    if wish.mqtt is None:
+        return None
+    broker = replace(wish.mqtt, topic=f"{wish.mqtt.topic}/{name}") if wish.several else wish.mqtt
+    return Publisher(broker, model.name, model.backend.facts().backend)
+
+
+def log_path(wish: LiveWish, name: str) -> Path | None:
+    """Each of several cameras has a log of its own: live.jsonl becomes live-NAME.jsonl."""
+    log = wish.log
+    return log.with_name(f"{log.stem}-{name}{log.suffix}") if log and wish.several else log
+
+
+def open_first(wish: LiveWish, asked: Event) -> dict[str, Source | None] | None:
+    """The sources by their cameras' names, None where it may come later; or None for all, if it is `asked`
+    to end meanwhile. Raises SourceError.
 
     A driver may block for seconds, but in a thread that can be left behind.
     """
     if wish.wait_for_camera:
+        return dict.fromkeys(wish.sources)
+    opening = {name: in_thread(source, wish.camera) for name, source in wish.sources.items()}
+    while wait(opening.values(), SLICE_S, FIRST_EXCEPTION).not_done:
+        if asked.is_set() or failures(opening):
+            break
+    failed = failures(opening)
+    if not failed and not asked.is_set():
+        return {name: future.result() for name, future in opening.items()}
+    wish.camera.ending.set()
+    for future in wait(opening.values(), END_S).done:
+        if future.exception() is None:
+            future.result().shots.close()  # Argus keeps what is not given back
+    if asked.is_set():
         return None
-    opened: Future[Source] = Future()
+    name, failure = next(iter(failed.items()))
+    if wish.several and isinstance(failure, SourceError):
+        raise SourceError(f"{name}: {failure}") from failure
+    raise failure
+
+
+def in_thread(source: str, wish: Wish) -> Future[Source]:
+    opening: Future[Source] = Future()
 
     def work() -> None:
         try:
-            opened.set_result(open_source(wish.source, wish.camera))
+            opening.set_result(open_source(source, wish))
         except BaseException as error:  # noqa: BLE001 - passed on
-            opened.set_exception(error)
+            opening.set_exception(error)
 
     threading.Thread(target=work, name="open", daemon=True).start()
-    while not wait([opened], SLICE_S).done:
-        if asked.is_set():
-            wish.camera.ending.set()
-            if wait([opened], END_S).done and opened.exception() is None:
-                opened.result().shots.close()  # Argus keeps what is not given back
-            return None
-    return opened.result()
+    return opening
 
 
-def open_again(name: str, wish: LiveWish) -> Source:
+def failures(opening: Mapping[str, Future[Source]]) -> dict[str, BaseException]:
+    """Of those that are through."""
+    found = {name: future.exception() for name, future in opening.items() if future.done()}
+    return {name: failure for name, failure in found.items() if failure is not None}
+
+
+def open_again(name: str, wish: LiveWish, again: str) -> Source:
     """What was lost, or has not been there yet. Who waits for a camera does not mean the demo."""
-    source = open_source(name, wish.camera)
-    if wish.wait_for_camera and name == "auto" and source.kind == "demo":
+    asked = again or wish.sources[name]
+    source = open_source(asked, wish.camera)
+    if wish.wait_for_camera and asked == "auto" and source.kind == "demo":
         source.shots.close()
         _, _, why = source.note.partition(": ")  # of one that is there
         raise SourceError(why or "no camera opens yet - plug one in")
@@ -174,11 +236,13 @@ def log_file(path: Path | None, record: Record) -> Iterator[JsonLog | None]:
         yield log
 
 
-def live_record(wish: LiveWish, model: Model, policy: Policy, source: Source | None) -> Record:
+def live_record(wish: LiveWish, name: str, model: Model, policy: Policy, source: Source | None) -> Record:
+    shared = {"camera": name, "cameras": len(wish.sources)} if wish.several else {}
     return {
         **run_record("live"),
         **model.record(),
-        "source": source.name if source else without_credentials(wish.source),
+        **shared,
+        "source": source.name if source else without_credentials(wish.sources[name]),
         "source_kind": source.kind if source else None,
         "source_via": source.via if source else None,
         "size": source.size if source else None,
@@ -187,14 +251,14 @@ def live_record(wish: LiveWish, model: Model, policy: Policy, source: Source | N
     }
 
 
-def address(listening: socket.socket, token: str | None) -> str:
+def address(listening: socket.socket, path: str, token: str | None) -> str:
     """What to open in a browser."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = own_address()
     if ":" in host:
         host = f"[{host}]"
-    return f"http://{host}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
+    return f"http://{host}:{port}/{path}" + (f"?token={quote(token, safe='')}" if token else "")
 
 
 def own_address() -> str:
@@ -207,8 +271,12 @@ def own_address() -> str:
         return str(asking.getsockname()[0])
 
 
-def greeting(url: str, source: Source | None, asked: str, model: Model) -> str:
-    """The one line: where to look, which source, backend, runtime, model."""
-    later = f"{without_credentials(asked)} as soon as it is there"
-    camera = described(source) if source else later
-    return f"Labelcam: {url} | {camera} | {model.backend.facts()} | {model.name}"
+def greeting(url: str, sources: Mapping[str, Source | None], asked: Mapping[str, str], model: Model) -> str:
+    """The one line: where to look, which sources, backend, runtime, model."""
+    told = {
+        name: described(source) if source else f"{without_credentials(asked[name])} as soon as it is there"
+        for name, source in sources.items()
+    }
+    several = "; ".join(f"{name}: {camera}" for name, camera in told.items())
+    cameras = several if len(told) > 1 else next(iter(told.values()))
+    return f"Labelcam: {url} | {cameras} | {model.backend.facts()} | {model.name}"

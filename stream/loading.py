@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -106,7 +106,7 @@ def resolve(wish: ModelWish) -> Resolved:
         mean=wish.mean,
         std=wish.std,
     )
-    if wish.backend == "remote" or "://" in wish.model:
+    if is_remote(wish):
         return resolve_remote(wish, wanted)
     if not is_known(wish.model):
         path = Path(wish.model)
@@ -159,6 +159,31 @@ def load_model(wish: ModelWish) -> Model:
     except (ModelError, BackendUnavailable):
         backend.close()
         raise
+
+
+def is_remote(wish: ModelWish) -> bool:
+    """It is on a server, which serves several at the same time."""
+    return wish.backend == "remote" or "://" in wish.model
+
+
+def load_models(wish: ModelWish, cameras: int, each: bool) -> list[Model]:
+    """One for each camera: the same for all, which is then used in turns, or `each` has its own.
+
+    Raises ModelError or BackendUnavailable.
+    """
+    loaded = [load_model(wish)]
+    try:
+        while each and len(loaded) < cameras:
+            loaded.append(load_model(wish))
+    except (ModelError, BackendUnavailable):
+        close_models(loaded)
+        raise
+    return loaded if each else loaded * cameras
+
+
+def close_models(models: Sequence[Model]) -> None:
+    for backend in {id(model.backend): model.backend for model in models}.values():
+        backend.close()
 
 
 def is_known(model: str) -> bool:

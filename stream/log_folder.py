@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -56,13 +56,17 @@ class LogList:
 
 
 class LogFolder:
-    """The folder of `log`. Links are left out, and folders in it: what is listed lies here."""
+    """The folder of the logs that are being written. Links are left out, and folders in it: what is listed
+    lies here."""
 
-    def __init__(self, log: Path) -> None:
-        log = log.resolve()  # it is written where a link of that name points to, and rotates there
-        self.path = log.parent
-        self.current = log.name
-        self._names = re.compile(NAMES.format(ours=re.escape(log.name)), re.DOTALL)
+    def __init__(self, logs: Sequence[Path]) -> None:
+        logs = [
+            log.resolve() for log in logs
+        ]  # written where a link of that name points to, and rotated there
+        self.path = logs[0].parent
+        self.current = frozenset(log.name for log in logs)
+        ours = "|".join(map(re.escape, sorted(self.current)))
+        self._names = re.compile(NAMES.format(ours=ours), re.DOTALL)
 
     def list(self) -> LogList:
         """As it is now. Raises LogError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,6 +38,29 @@ class Policy:
     quality: int = 80  # of the JPEG, 1 to 100
 
 
+class Turns:
+    """The classify loops of several cameras as one, which goes round among them in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.news = threading.Event()
+        self.failure: BaseException | None = None
+        self._loops: list[Classify] = []
+        self._thread = threading.Thread(target=self._run, name="classify", daemon=True)
+
+    def add(self, loop: Classify) -> None:
+        """Before the start."""
+        self._loops.append(loop)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            take_turns(self._loops, self.news)
+        except BaseException as error:  # noqa: BLE001 - `join` passes it on
+            self.failure = error
+
+
 class Pipeline:
     """One camera, one model, one stream of pictures. `start`, then `join`; `stop` from any thread."""
 
@@ -52,8 +75,10 @@ class Pipeline:
         sink: Sink,
         beat: Callable[[], None] = lambda: None,
         patience: Patience = PATIENCE,
+        turns: Turns | None = None,
     ) -> None:
-        news = threading.Event()
+        """With `turns`, which its maker starts, it has no classify loop of its own."""
+        news = turns.news if turns else threading.Event()
         frames: Latest[Frame] = Latest(news)
         self.answers: Latest[Answer] = Latest()
         self._stopping = threading.Event()
@@ -67,8 +92,12 @@ class Pipeline:
         self.render = Render(
             show, policy.quality, self.capture, self.classify, frames, self.answers, hub, sink, beat
         )
-        classify = partial(take_turns, [self.classify], news)
-        loops = {"capture": self.capture.run, "classify": classify, "render": self.render.run}
+        loops = {"capture": self.capture.run, "render": self.render.run}
+        if turns is None:
+            loops["classify"] = partial(take_turns, [self.classify], news)
+        else:
+            turns.add(self.classify)
+        self._turns = turns
         self._ended = [threading.Event() for _ in loops]
         self._threads = [
             threading.Thread(target=self._guard, args=(loop, ended), name=name, daemon=True)
@@ -86,25 +115,29 @@ class Pipeline:
         for slot in self._slots:
             slot.close()
 
-    def join(self, timeout_s: float = math.inf, unless: threading.Event | None = None) -> None:
-        """Wait until the loops have ended, or `unless` is set, and raise what ended one of them early."""
-        until_s = time.monotonic() + timeout_s
-        for ended in self._ended:
-            # Not Thread.join: before Python 3.13 one that a signal interrupts takes the thread for ended. And
-            # in slices: a signal that the kernel gives to another thread is seen when this one wakes up.
-            while not ended.is_set() and (left_s := until_s - time.monotonic()) > 0:
-                if unless is not None and unless.is_set():
-                    return
-                (unless or ended).wait(min(SLICE_S, left_s))  # a signal is to be heard at once
-        if self._failure is not None:
-            raise self._failure
+    def join(self, timeout_s: float = math.inf) -> None:
+        """Wait until the loops have ended, and raise what ended one of them early."""
+        join((self,), timeout_s)
+
+    def wait(self, timeout_s: float) -> None:
+        """For the end, or part of it."""
+        next((ended for ended in self._ended if not ended.is_set()), self._ended[0]).wait(timeout_s)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended a loop early."""
+        return self._failure or (self._turns.failure if self._turns else None)
+
+    @property
+    def over(self) -> bool:
+        """All loops have ended."""
+        return self.classify.ended and all(ended.is_set() for ended in self._ended)
 
     @property
     def alive(self) -> bool:
-        """All three loops are running."""
-        return all(thread.ident for thread in self._threads) and not any(
-            ended.is_set() for ended in self._ended
-        )
+        """All loops are running."""
+        started = all(thread.ident for thread in self._threads)
+        return started and not self.classify.ended and not any(ended.is_set() for ended in self._ended)
 
     def hanging(self) -> str | None:
         """Which loop has not come round for too long, in a line; None while all do."""
@@ -125,3 +158,20 @@ class Pipeline:
         finally:
             self._stopping.set()  # none of the three is of use without the others
             ended.set()
+
+
+def join(
+    pipelines: Sequence[Pipeline], timeout_s: float = math.inf, unless: threading.Event | None = None
+) -> None:
+    """Wait until all have ended, or `unless` is set, and raise what ended one of them early."""
+    until_s = time.monotonic() + timeout_s
+    while (left_s := until_s - time.monotonic()) > 0 and not (unless and unless.is_set()):
+        going_on = [pipeline for pipeline in pipelines if not pipeline.over]
+        if not going_on or any(pipeline.failure for pipeline in pipelines if pipeline.over):
+            break
+        # Not Thread.join: before Python 3.13 one that a signal interrupts takes the thread for ended. And
+        # in slices: a signal that the kernel gives to another thread is seen when this one wakes up.
+        (unless or going_on[0]).wait(min(SLICE_S, left_s))  # a signal is to be heard at once
+    for pipeline in pipelines:
+        if pipeline.failure is not None:
+            raise pipeline.failure

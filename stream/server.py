@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
 
 from stream.broadcast import Broadcast, Feed
 from stream.compare_process import Comparer
 from stream.hub import OWN, Full
 from stream.multipart import BOUNDARY
-from stream.server_compare import add_compare
+from stream.server_compare import add_compare, download
 from stream.server_control import add_control
 from stream.server_errors import refusal
 from stream.server_guard import add_guard
 from stream.server_metrics import Metrics, add_metrics
 from stream.server_waitress import TAKE_OVER
-from stream.state import Status
+from stream.state import Status, sickness, unready
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -64,27 +64,53 @@ class EndlessResponse(Response):
         return []
 
 
-def create_app(status: Status, options: ServerOptions, metrics: Metrics, comparer: Comparer) -> Flask:
+def create_app(
+    cameras: Sequence[Status], options: ServerOptions, metrics: Metrics, comparer: Comparer
+) -> Flask:
+    """Each camera's routes are under /camera/NAME, those of the first at the top, too."""
     app = Flask(
         "labelcam", root_path=__file__.rpartition("/")[0], static_folder="page", static_url_path="/page"
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    hub, broadcast, bulletin = status.hub, status.broadcast, status.bulletin
     add_guard(app, options.token, options.hosts)
-    add_control(app, status.switch)
-    add_metrics(app, metrics, status.state)
-    add_compare(app, status.log.path if status.log else None, comparer)
+    add_control(app, cameras[0].switch)
+    add_metrics(app, metrics, lambda: [camera.figures() for camera in cameras])
+    add_compare(app, [camera.log.path for camera in cameras if camera.log], comparer)
 
-    @app.get("/")
+    @app.get("/camera/")
+    def overview() -> Response:
+        return Response(render_template("cameras.html", names=cameras[0].cameras))
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return verdict(sickness(cameras))
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        return verdict(unready(cameras))
+
+    app.register_blueprint(camera_routes("first", cameras[0]))
+    for camera in cameras:
+        routes = camera_routes(f"camera {camera.name}", camera)
+        app.register_blueprint(routes, url_prefix=f"/camera/{camera.name}")
+    return app
+
+
+def camera_routes(name: str, status: Status) -> Blueprint:
+    routes = Blueprint(name, "labelcam")
+    hub, broadcast, bulletin = status.hub, status.broadcast, status.bulletin
+    written = status.log.path.resolve() if status.log else None  # where a link led at the start
+
+    @routes.get("/")
     def index() -> Response:
         actions = {"stream": stream, "snapshot": snapshot}  # as mjpg-streamer's clients ask
         return actions.get(request.args.get("action", ""), page)()
 
     def page() -> Response:
-        return app.send_static_file("index.html")
+        return current_app.send_static_file("index.html")
 
-    @app.get("/stream")
-    @app.get("/stream.mjpg")
+    @routes.get("/stream")
+    @routes.get("/stream.mjpg")
     def stream() -> Response:
         interval_s, width = interval(request.args.get("fps")), width_of(request.args.get("width"))
         if interval_s is None:
@@ -106,8 +132,8 @@ def create_app(status: Status, options: ServerOptions, metrics: Metrics, compare
         response.call_on_close(hub.places.give_back)
         return response
 
-    @app.get("/snapshot")
-    @app.get("/snapshot.jpg")
+    @routes.get("/snapshot")
+    @routes.get("/snapshot.jpg")
     def snapshot() -> Response:
         width = width_of(request.args.get("width"))
         if width is None:
@@ -124,11 +150,11 @@ def create_app(status: Status, options: ServerOptions, metrics: Metrics, compare
             picture.jpeg, content_type="image/jpeg", headers={"X-Timestamp": f"{picture.captured_s:.6f}"}
         )
 
-    @app.get("/api/state")
+    @routes.get("/api/state")
     def state() -> Response:
         return jsonify(status.state())
 
-    @app.get("/api/events")
+    @routes.get("/api/events")
     def events() -> Response:
         try:
             listening = bulletin.listen()
@@ -138,15 +164,15 @@ def create_app(status: Status, options: ServerOptions, metrics: Metrics, compare
         response.call_on_close(listening.leave)
         return response
 
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return verdict(status.sickness())
-
-    @app.get("/readyz")
+    @routes.get("/readyz")
     def readyz() -> Response:
         return verdict(status.unready())
 
-    return app
+    @routes.get("/log")
+    def log() -> Response:
+        return download(written)
+
+    return routes
 
 
 def interval(fps: str | None) -> float | None:

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,9 +30,10 @@ REPORT_POLICY = (
 NO_LOG = "Labelcam is not writing a log."
 
 
-def add_compare(app: Flask, log: Path | None, comparer: Comparer) -> None:
-    """`log` is what --log named. Who made the comparer closes it: a comparison may be in the making then."""
-    folder = None if log is None else LogFolder(log)
+def add_compare(app: Flask, logs: Sequence[Path], comparer: Comparer) -> None:
+    """`logs` are being written, in one folder. Who made the comparer closes it: a comparison may be in the
+    making then."""
+    folder = LogFolder(logs) if logs else None
 
     @app.get("/compare")
     def pick() -> Response:
@@ -74,14 +76,15 @@ def add_compare(app: Flask, log: Path | None, comparer: Comparer) -> None:
             page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT_POLICY}
         )
 
-    @app.get("/log")
-    def download() -> Response:
-        if folder is None:
-            return refusal(HTTPStatus.NOT_FOUND, "no log is written: start with --log FILE.jsonl")
-        try:
-            return attachment(folder.path / folder.current)
-        except OSError as error:
-            return refusal(HTTPStatus.NOT_FOUND, f"the log cannot be read now: {error.strerror}")
+
+def download(log: Path | None) -> Response:
+    """The log that is being written; its path is resolved, as a link may lead elsewhere by now."""
+    if log is None:
+        return refusal(HTTPStatus.NOT_FOUND, "no log is written: start with --log FILE.jsonl")
+    try:
+        return attachment(log)
+    except OSError as error:
+        return refusal(HTTPStatus.NOT_FOUND, f"the log cannot be read now: {error.strerror}")
 
 
 def chosen(folder: LogFolder) -> list[LogFile]:

@@ -35,7 +35,8 @@ HEADERS = {
 
 PAGES = ("", "compare")
 MACHINES = ("api", "stream", "stream.mjpg", "snapshot", "snapshot.jpg", "log", "metrics", "healthz", "readyz")
-"""The first part of a path, for whom what is wrong is told: as a page, as JSON; else by what is asked for."""
+"""The first part of a path, behind a camera's, for whom what is wrong is told: as a page, as JSON; else by
+what is asked for."""
 
 REASONS = {
     HTTPStatus.NOT_FOUND: "nothing is here",
@@ -74,7 +75,10 @@ def add_errors(app: Flask) -> None:
 
 def told(status: HTTPStatus, reason: str) -> Response:
     """One line: a small page for who reads pages, JSON for everybody else."""
-    first = request.path.split("/")[1]
+    parts = request.path.split("/")[1:]
+    if parts[0] == "camera":
+        parts = parts[2:]
+    first = parts[0] if parts else ""
     pages = first in PAGES or ("text/html" in request.headers.get("Accept", "") and first not in MACHINES)
     return page(status, reason) if pages else refusal(status, reason)
 

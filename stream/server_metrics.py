@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from stream.log import Record
+from stream.log import Record, Sink
 from stream.vitals import STAGES
 
 DESCRIPTION = Path(__file__).parent / "openapi.json"
@@ -27,107 +27,157 @@ OPEN_METRICS = "application/openmetrics-text"
 
 
 class Metrics:
-    """A Sink that sorts the stages' durations into buckets. Calling it takes a few microseconds and never
-    waits or raises, in any thread."""
+    """Sorts the stages' durations into buckets, each camera's into its own."""
 
     def __init__(self) -> None:
         # Without the times at which the series were made: one more of each, and the process has one for all.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        stages = Histogram(
+        self._stages = Histogram(
             "labelcam_stage_duration_seconds",
             "Durations of the stages of the classified frames and of the painted pictures.",
-            ["stage"],
+            ["camera", "stage"],
             buckets=BUCKETS_S,
             registry=self.registry,
         )
-        self._observe = {
-            kind: {field: stages.labels(stage).observe for stage, field in fields.items()}
-            for kind, fields in STAGES.items()
-        }
-        switches = Counter(
+        self._switches = Counter(
             "labelcam_model_switches",
             "Changes of the model, backend or mode while running.",
-            ["result"],
+            ["camera", "result"],
             registry=self.registry,
         )
-        self._count = {event: switches.labels(result).inc for event, result in SWITCHES.items()}
 
-    def __call__(self, record: Record) -> None:
-        kind = record.get("rec")
-        if kind == "event" and (event := record.get("event")) in self._count:
-            self._count[event]()
-        for field, observe in self._observe.get(str(kind), {}).items():
-            duration_us = record.get(field)
-            if isinstance(duration_us, int):
-                observe(duration_us / 1e6)
+    def of(self, camera: str) -> Sink:
+        """Calling it takes a few microseconds and never waits or raises, in any thread."""
+        observe = {
+            kind: {field: self._stages.labels(camera, stage).observe for stage, field in fields.items()}
+            for kind, fields in STAGES.items()
+        }
+        count = {event: self._switches.labels(camera, result).inc for event, result in SWITCHES.items()}
+
+        def sink(record: Record) -> None:
+            kind = record.get("rec")
+            if kind == "event" and (event := record.get("event")) in count:
+                count[event]()
+            for field, seen in observe.get(str(kind), {}).items():
+                duration_us = record.get(field)
+                if isinstance(duration_us, int):
+                    seen(duration_us / 1e6)
+
+        return sink
+
+
+States = Callable[[], Sequence[Mapping[str, Any]]]
+"""Of each camera, as `/api/state` tells it; stages and events are not needed."""
+
+Value = float | None
+"""Without a value there is no sample."""
+
+
+class Figure(NamedTuple):
+    """One of each camera."""
+
+    family: type[CounterMetricFamily] | type[GaugeMetricFamily]
+    name: str
+    text: str
+    read: Callable[[Mapping[str, Any]], Value | Mapping[str, int]]
+    """From the state: a value, or one for each reason."""
+
+
+Count, Gauge = CounterMetricFamily, GaugeMetricFamily
+FIGURES = (
+    Figure(Count, "frames_captured", "Frames that came from the source.", lambda s: s["frames"]["captured"]),
+    Figure(
+        Count, "frames_classified", "Frames that the model has answered.", lambda s: s["frames"]["classified"]
+    ),
+    Figure(
+        Count,
+        "frames_dropped",
+        "Frames without an answer: the model was busy, they could not be used, or no server answered.",
+        lambda s: {
+            "skipped": s["frames"]["skipped"],
+            "broken": s["broken_pictures"],
+            "unanswered": s["frames"]["unanswered"],
+        },
+    ),
+    Figure(Gauge, "frame_age_seconds", "Since the newest frame came.", lambda s: s["frame_age_s"]),
+    Figure(
+        Gauge,
+        "answer_age_seconds",
+        "Since the frame of the newest answer came.",
+        lambda s: s["answer"] and s["answer"]["age_s"],
+    ),
+    Figure(Gauge, "source_online", "1 while there are fresh frames.", lambda s: float(s["online"])),
+    Figure(
+        Count,
+        "source_reconnects",
+        "How often the source was lost, to be opened again.",
+        lambda s: s["losses"],
+    ),
+    Figure(
+        Gauge, "source_stuck_reads", "Reads that a driver blocks, left behind.", lambda s: s["stuck_reads"]
+    ),
+    Figure(Gauge, "stream_clients", "Who watches the stream.", lambda s: s["stream"]["viewers"]),
+    Figure(Count, "stream_clients_evicted", "Put out.", lambda s: s["stream"]["evicted"]),
+    Figure(Count, "stream_sent_bytes", "Bytes sent to those who watch.", lambda s: s["stream"]["sent_bytes"]),
+    Figure(Gauge, "event_listeners", "Who reads the server-sent events.", lambda s: s["listeners"]),
+    Figure(
+        Count, "log_records_dropped", "Lines the log has lost.", lambda s: s["log"] and s["log"]["lost_lines"]
+    ),
+    Figure(
+        Gauge,
+        "mqtt_connected",
+        "1 while the broker has us.",
+        lambda s: s["mqtt"] and float(s["mqtt"]["connected"]),
+    ),
+)
 
 
 class StateCollector(Collector):
-    """The state in Prometheus's words, read when it is asked for."""
+    """The states in Prometheus's words, read when they are asked for."""
 
-    def __init__(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        self._state = state
+    def __init__(self, states: States) -> None:
+        self._states = states
 
     def collect(self) -> Iterator[Metric]:
-        state = self._state()
-        frames, stream, log, mqtt = state["frames"], state["stream"], state["log"], state["mqtt"]
-        yield counter("frames_captured", "Frames that came from the source.", frames["captured"])
-        yield counter("frames_classified", "Frames that the model has answered.", frames["classified"])
-        yield by_reason(
-            "frames_dropped",
-            "Frames without an answer: the model was busy, they could not be used, or no server answered.",
-            {
-                "skipped": frames["skipped"],
-                "broken": state["broken_pictures"],
-                "unanswered": frames["unanswered"],
-            },
+        states = self._states()
+        for figure in FIGURES:
+            yield family_of(figure, {state["camera"]: figure.read(state) for state in states})
+        # What all cameras share.
+        state = states[0]
+        yield Gauge(
+            "labelcam_stream_clients_max", "How many may watch, of all cameras.", state["stream"]["max"]
         )
-        yield gauge("frame_age_seconds", "Since the newest frame came.", state["frame_age_s"])
-        answer = state["answer"]
-        yield gauge(
-            "answer_age_seconds", "Since the frame of the newest answer came.", answer and answer["age_s"]
+        yield Count(
+            "labelcam_stream_clients_rejected",
+            "Turned away: no place was free.",
+            state["stream"]["rejected"],
         )
-        yield gauge("source_online", "1 while there are fresh frames.", float(state["online"]))
-        yield counter(
-            "source_reconnects", "How often the source was lost, to be opened again.", state["losses"]
-        )
-        yield gauge("source_stuck_reads", "Reads that a driver blocks, left behind.", state["stuck_reads"])
-        yield gauge("stream_clients", "Who watches the stream.", stream["viewers"])
-        yield gauge("stream_clients_max", "How many may.", stream["max"])
-        yield counter("stream_clients_rejected", "Turned away: no place was free.", stream["rejected"])
-        yield by_reason("stream_clients_evicted", "Put out.", stream["evicted"])
-        yield counter("stream_sent_bytes", "Bytes sent to those who watch.", stream["sent_bytes"])
-        yield gauge("event_listeners", "Who reads the server-sent events.", state["listeners"])
-        yield counter("log_records_dropped", "Lines the log has lost.", log and log["lost_lines"])
-        yield gauge("mqtt_connected", "1 while the broker has us.", mqtt and float(mqtt["connected"]))
-        yield gauge("start_time_seconds", "Unix time of the start.", state["started_s"])
+        yield Gauge("labelcam_start_time_seconds", "Unix time of the start.", state["started_s"])
         names = ("version", "backend", "runtime", "runtime_version", "mode", "model", "model_sha256")
         build = InfoMetricFamily("labelcam_build", "What runs.")
         build.add_metric([], {name: state[name] or "" for name in names})
         yield build
 
 
-def counter(name: str, text: str, value: float | None) -> Metric:
-    """Without a value there is no sample."""
-    return CounterMetricFamily(f"labelcam_{name}", text, value)
-
-
-def gauge(name: str, text: str, value: float | None) -> Metric:
-    return GaugeMetricFamily(f"labelcam_{name}", text, value)
-
-
-def by_reason(name: str, text: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(f"labelcam_{name}", text, labels=["reason"])
-    for reason, count in counts.items():
-        family.add_metric([reason], count)
+def family_of(figure: Figure, values: Mapping[str, Value | Mapping[str, int]]) -> Metric:
+    reasons = any(isinstance(value, Mapping) for value in values.values())
+    family = figure.family(
+        f"labelcam_{figure.name}", figure.text, labels=["camera", "reason"] if reasons else ["camera"]
+    )
+    for camera, value in values.items():
+        if isinstance(value, Mapping):
+            for reason, count in value.items():
+                family.add_metric([camera, reason], count)
+        elif value is not None:
+            family.add_metric([camera], value)
     return family
 
 
-def add_metrics(app: Flask, metrics: Metrics, state: Callable[[], Mapping[str, Any]]) -> None:
-    """Add the routes /metrics and /api/openapi.json. `state` is what /api/state answers."""
-    metrics.registry.register(StateCollector(state))
+def add_metrics(app: Flask, metrics: Metrics, states: States) -> None:
+    """Add the routes /metrics and /api/openapi.json."""
+    metrics.registry.register(StateCollector(states))
     description = DESCRIPTION.read_bytes()
 
     @app.get("/metrics")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,9 @@ class Source:
 
 Opener = Callable[[str, Wish], Source]
 
+NAMED = re.compile(r"([A-Za-z0-9_-]{1,40})=(.*)", re.DOTALL)
+"""A camera with its name, which is part of addresses. A file a=b.mp4 is ./a=b.mp4."""
+
 KINDS = {
     "auto": "the first camera that opens, else the demo",
     "demo:": "the built-in moving demo, no camera needed",
@@ -64,6 +67,21 @@ KINDS = {
     "gst:PIPELINE": "any GStreamer pipeline",
 }
 """What may be given, for the help text and for the message when something else was."""
+
+
+def with_names(given: Sequence[str]) -> dict[str, str]:
+    """By each camera's name, its source: NAME=SOURCE, or a source whose name is its number, from 1 on.
+
+    Raises SourceError for a name that two have.
+    """
+    sources: dict[str, str] = {}
+    for number, text in enumerate(given, 1):
+        found = NAMED.fullmatch(text)
+        name, source = (found[1], found[2]) if found else (str(number), text)
+        if name in sources:
+            raise SourceError(f"two cameras are called {name} - give each its own NAME=SOURCE")
+        sources[name] = source
+    return sources
 
 
 def open_source(name: str, wish: Wish) -> Source:

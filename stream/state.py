@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from stream.hub import Hub
 from stream.log import JsonLog
 from stream.mqtt import Publisher
 from stream.pipeline import Pipeline
-from stream.switch import Switch
+from stream.switch import Camera, Switch
 from stream.version import __version__
 from stream.vitals import Vitals
 
@@ -29,10 +30,13 @@ class Status:
     broadcast: Broadcast
     bulletin: Bulletin
     switch: Switch
+    switched: Camera
     vitals: Vitals
     log: JsonLog | None = None
     mqtt: Publisher | None = None
     asked: str = ""  # which source, without credentials
+    name: str = "1"
+    cameras: tuple[str, ...] = ("1",)  # of the program, in the order of the command line
     started_ns: int = field(default_factory=time.monotonic_ns)
     started_s: float = field(default_factory=time.time)
 
@@ -49,7 +53,7 @@ class Status:
 
     def fault(self) -> str | None:
         """Why there is no fresh frame; None if there is one."""
-        return self.pipeline.capture.fault()
+        return "the source has ended" if self.pipeline.over else self.pipeline.capture.fault()
 
     def unready(self) -> str | None:
         """Why nobody can use it yet, in a line; None once somebody can."""
@@ -79,12 +83,18 @@ class Status:
 
     def state(self) -> dict[str, Any]:
         """What `/api/state` answers; docs/api.md says what each field means."""
+        return {**self.figures(), "stages": self.vitals.stages(), "events": self.vitals.events()}
+
+    def figures(self) -> dict[str, Any]:
+        """All of it that costs nothing to find out."""
         now_ns = time.monotonic_ns()
         capture, classify = self.pipeline.capture, self.pipeline.classify
-        source, model, newest_ns = capture.source, self.switch.model, capture.newest_ns
+        source, model, newest_ns = capture.source, self.switched.model, capture.newest_ns
         facts = model.backend.facts()
         return {
             "version": __version__,
+            "camera": self.name,
+            "cameras": self.cameras,
             "started_s": self.started_s,
             "uptime_s": (now_ns - self.started_ns) / 1e9,
             **self.camera(),
@@ -120,8 +130,6 @@ class Status:
             "model": model.name,
             "model_sha256": model.sha256,
             "answer": self.answer(),
-            "stages": self.vitals.stages(),
-            "events": self.vitals.events(),
             "stream": {
                 "viewers": self.hub.viewers,
                 "max": self.hub.places.count,
@@ -141,3 +149,25 @@ class Status:
             },
             "mqtt": self.mqtt and self.mqtt.status(),
         }
+
+
+def working(cameras: Sequence[Status]) -> Sequence[Status]:
+    """Those whose source has not come to its end, if any."""
+    return [camera for camera in cameras if not camera.pipeline.over] or cameras
+
+
+def sickness(cameras: Sequence[Status]) -> str | None:
+    """What does not work any more in the whole program, in a line."""
+    return first(cameras, Status.sickness)
+
+
+def unready(cameras: Sequence[Status]) -> str | None:
+    """Why nobody can use it yet."""
+    return first(cameras, Status.unready)
+
+
+def first(cameras: Sequence[Status], ask: Callable[[Status], str | None]) -> str | None:
+    """What the first has to say that has anything to, with its name where there are several."""
+    told = ((camera.name, ask(camera)) for camera in working(cameras))
+    name, reason = next(((name, reason) for name, reason in told if reason), ("", None))
+    return f"{name}: {reason}" if reason and len(cameras) > 1 else reason

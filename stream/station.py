@@ -8,14 +8,14 @@ from functools import partial
 
 from stream.broadcast import Broadcast
 from stream.bulletin import Bulletin
-from stream.hub import Hub
+from stream.hub import Hub, Places
 from stream.loading import Model
 from stream.log import JsonLog, Record, Sink
 from stream.mqtt import Publisher
-from stream.pipeline import Pipeline, Policy
+from stream.pipeline import Pipeline, Policy, Turns
 from stream.sources import Source
 from stream.state import Status
-from stream.switch import Settings, Switch
+from stream.switch import Camera, Settings, Switch
 from stream.vitals import Vitals
 
 Describe = Callable[[Model, Policy, Source | None], Record]
@@ -33,37 +33,48 @@ class Station:
         policy: Policy,
         describe: Describe,
         *,
+        name: str = "1",
+        others: tuple[str, ...] = (),
+        turns: Turns | None = None,
+        places: Places | None = None,
         encode_always: bool = False,
-        max_streams: int = 128,
         log: JsonLog | None = None,
         mqtt: Publisher | None = None,
         asked: str = "",
         sinks: tuple[Sink, ...] = (),
-        beat: Callable[[Status], None] = lambda status: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        vitals = Vitals(switch.model.record())
+        """`turns` and `places` are those of all cameras; `others` are their names, all of them."""
+        model = switch.next_model()
+        vitals = Vitals(model.record())
         sink = partial(tell, (vitals, *([log] if log else []), *([mqtt] if mqtt else []), *sinks))
-        hub, broadcast, bulletin = Hub(encode_always, max_streams), Broadcast(), Bulletin()
+        hub, broadcast, bulletin = Hub(encode_always, places), Broadcast(), Bulletin()
         hub.on_publish = bulletin.on_publish = broadcast.nudge
-        model = switch.model
         pipeline = Pipeline(
-            source,
-            open_again,
-            model.backend,
-            model.reading,
-            policy,
-            hub,
-            sink,
-            beat=lambda: beat(self.status),
+            source, open_again, model.backend, model.reading, policy, hub, sink, beat, turns=turns
         )
 
         def describe_now(model: Model, settings: Settings) -> Record:
             now = replace(policy, smoothing=settings.smoothing, quality=settings.quality)
             return describe(model, now, pipeline.capture.source)
 
-        switch.attach(pipeline, hub, sink, describe_now, bulletin.hurry)
+        camera = Camera(model, pipeline, hub, sink, describe_now, bulletin.hurry)
+        switch.attach(camera)
         self.pipeline = pipeline
-        self.status = Status(pipeline, hub, broadcast, bulletin, switch, vitals, log, mqtt, asked)
+        self.status = Status(
+            pipeline,
+            hub,
+            broadcast,
+            bulletin,
+            switch,
+            camera,
+            vitals,
+            log,
+            mqtt,
+            asked,
+            name,
+            others or (name,),
+        )
 
     def start(self) -> None:
         self.pipeline.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from models.errors import ModelError
 from models.files import place
 from stream.classify import Work
 from stream.hub import Hub
-from stream.loading import Model, ModelWish, load_model
+from stream.loading import Model, ModelWish, close_models, load_models
 from stream.log import Record, Sink
 from stream.pipeline import Pipeline
 
@@ -82,31 +82,42 @@ class Progress:
     error: str | None = None
 
 
-class Switch:
-    """Owns the model that runs. `change` is for any thread; `close` ends it, when the pipeline has ended."""
+@dataclass
+class Camera:
+    """What is switched of one camera. `model` is whose answers it gives now: its classify loop sets it."""
 
-    def __init__(self, model: Model, wish: ModelWish, smoothing: float, quality: int) -> None:
+    model: Model
+    pipeline: Pipeline
+    hub: Hub
+    sink: Sink
+    describe: Callable[[Model, Settings], Record]
+    """Makes the log's `run` record, with which a change begins."""
+    on_change: Callable[[], object]
+
+
+class Switch:
+    """Owns the models that run, one for each camera, or one for all. `change` is for any thread; `close` ends
+    it, when the pipelines have ended."""
+
+    def __init__(self, models: Sequence[Model], wish: ModelWish, smoothing: float, quality: int) -> None:
+        """The same model for all, or for each its own."""
+        model = models[0]
         facts = model.backend.facts()
-        self.model = model
+        self.models = models
         self.progress = Progress()
         self.settings = Settings(
             model.name, facts.backend, facts.mode, wish.top_k, wish.threshold, smoothing, quality
         )
         self._first, self._wish = self.settings, wish
+        self._cameras: list[Camera] = []
         self._changing = threading.Lock()  # held while something is changed, however long it takes
-        self._on_change: Callable[[], object] = lambda: None
 
-    def attach(
-        self,
-        pipeline: Pipeline,
-        hub: Hub,
-        sink: Sink,
-        describe: Callable[[Model, Settings], Record],
-        on_change: Callable[[], object],
-    ) -> None:
-        """What is switched. `describe` makes the log's `run` record, with which a change begins."""
-        self._pipeline, self._hub, self._sink = pipeline, hub, sink
-        self._describe, self._on_change = describe, on_change
+    def next_model(self) -> Model:
+        """Of the camera that is attached next."""
+        return self.models[len(self._cameras)]
+
+    def attach(self, camera: Camera) -> None:
+        self._cameras.append(camera)
 
     def choices(self) -> list[Choice]:
         """What is really here: a file of the right size, and a library to run it. The first is what the
@@ -145,17 +156,17 @@ class Switch:
             if loads:
                 self.progress = Progress("loading", wanted.model, wanted.backend, wanted.mode)
                 threading.Thread(target=self._load, args=(wanted,), name="switch", daemon=True).start()
-            elif wanted != before and not self._taken(self._apply(self.model, wanted)):
+            elif wanted != before and not self._taken(self._apply(self.models, wanted)):
                 raise Busy("the program ends")
         finally:
             if not loads:
                 self._changing.release()  # else the thread does
-        self._on_change()
+        self._tell_change()
         return loads
 
     def close(self) -> None:
-        """Frees the model, when the pipeline has ended. One that is still being loaded frees itself."""
-        self.model.backend.close()
+        """Frees the models, when the pipelines have ended. One that is still being loaded frees itself."""
+        close_models(self.models)
 
     def _checked(self, asked: Mapping[str, object]) -> Settings:
         changes: dict[str, Any] = {}
@@ -184,21 +195,27 @@ class Switch:
             raise SettingError(f"{wanted.backend} has the modes: {', '.join(choice.modes) or 'none'}")
         return wanted
 
-    def _apply(self, model: Model, wanted: Settings) -> threading.Event:
-        """From the next frame on; the event is set when the loop has let go of what was before."""
-        reading = replace(model.reading, top_k=wanted.top_k, threshold=wanted.threshold)
-        model, taken = replace(model, reading=reading), threading.Event()
-        record = self._describe(model, wanted)
+    def _apply(self, models: Sequence[Model], wanted: Settings) -> list[threading.Event]:
+        """From each camera's next frame on; its event is set when the loop has let go of what was before."""
+        models = [
+            replace(model, reading=replace(model.reading, top_k=wanted.top_k, threshold=wanted.threshold))
+            for model in models
+        ]
 
-        def begin() -> None:
-            # Together: nobody is to see the figures of one model under the name of another.
-            self.model, self.settings = model, wanted
-            self._pipeline.render.quality = wanted.quality
-            self._sink(record)
-            taken.set()
+        def hand(camera: Camera, model: Model) -> threading.Event:
+            taken, record = threading.Event(), camera.describe(model, wanted)
 
-        self._pipeline.classify.use(Work(model.backend, reading, wanted.smoothing), begin)
-        return taken
+            def begin() -> None:
+                # Together: nobody is to see the figures of one model under the name of another.
+                camera.model, self.models, self.settings = model, models, wanted
+                camera.pipeline.render.quality = wanted.quality
+                camera.sink(record)
+                taken.set()
+
+            camera.pipeline.classify.use(Work(model.backend, model.reading, wanted.smoothing), begin)
+            return taken
+
+        return [hand(camera, model) for camera, model in zip(self._cameras, models, strict=True)]
 
     def _load(self, wanted: Settings) -> None:
         try:
@@ -211,32 +228,36 @@ class Switch:
             self._changing.release()
 
     def _load_and_apply(self, wanted: Settings) -> None:
-        started_ns, before = time.monotonic_ns(), self.model
-        self._hub.measure_gap()
-        loaded = load_model(self._wish_for(wanted))
+        started_ns, before = time.monotonic_ns(), self.models
+        for camera in self._cameras:
+            camera.hub.measure_gap()
+        loaded = load_models(self._wish_for(wanted), len(before), each=before[0] is not before[-1])
         load_ms = (time.monotonic_ns() - started_ns) / 1e6
         if not self._taken(self._apply(loaded, wanted)):
-            loaded.backend.close()
+            close_models(loaded)
             raise ModelError("the program ends")
-        before.backend.close()
+        close_models(before)
         gap_ms = self._gap_ms()
         self.progress = replace(self.progress, state="done", load_ms=load_ms, gap_ms=gap_ms)
         gap = "" if gap_ms is None else f", longest gap in the video {gap_ms:.0f} ms"
         how = f"{wanted.backend}, mode {wanted.mode}" if wanted.mode else wanted.backend
         self._event("switch", f"{wanted.model} on {how}, loaded in {load_ms / 1000:.3g} s{gap}")
 
-    def _taken(self, taken: threading.Event) -> bool:
-        """Wait for it. Not if the classify loop has ended: then nobody takes anything any more."""
-        while not taken.wait(0.05):
-            if self._pipeline.classify.ended:
-                return taken.is_set()
-        return True
+    def _taken(self, events: Sequence[threading.Event]) -> bool:
+        """Wait until all have; whether any has. A loop that has ended takes nothing any more."""
+        for camera, taken in zip(self._cameras, events, strict=True):
+            while not taken.wait(0.05) and not camera.pipeline.classify.ended:
+                pass
+        return any(taken.is_set() for taken in events)
 
     def _gap_ms(self) -> float | None:
-        """The video's longest pause; None if nobody watched, or if the source rests for longer by itself."""
-        source = self._pipeline.capture.source
-        slow = source is not None and source.fps is not None and 1 / source.fps > GAP_ENDS_S
-        return None if slow else self._hub.longest_gap_ms(GAP_ENDS_S)
+        """The videos' longest pause; None if nobody watched, or if the source rests for longer by itself."""
+        gaps_ms = []
+        for camera in self._cameras:
+            source = camera.pipeline.capture.source
+            slow = source is not None and source.fps is not None and 1 / source.fps > GAP_ENDS_S
+            gaps_ms.append(None if slow else camera.hub.longest_gap_ms(GAP_ENDS_S))
+        return max((gap_ms for gap_ms in gaps_ms if gap_ms is not None), default=None)
 
     def _failed(self, reason: str) -> None:
         log.warning("%s stays: %s", self.settings.model, reason)
@@ -260,8 +281,13 @@ class Switch:
 
     def _event(self, event: str, detail: str) -> None:
         stamps = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
-        self._sink({"rec": "event", "event": event, "detail": detail, **stamps})
-        self._on_change()
+        for camera in self._cameras:
+            camera.sink({"rec": "event", "event": event, "detail": detail, **stamps})
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        for camera in self._cameras:
+            camera.on_change()
 
 
 def number(name: str, value: object) -> float:

@@ -68,7 +68,9 @@ def by_labels(metrics: list[Metric]) -> Series:
 
 
 def value(found: Series, name: str, **labels: str) -> float:
-    return found[f"labelcam_{name}", frozenset(labels.items())]
+    """Of the only camera, or of the whole program."""
+    key = f"labelcam_{name}", frozenset({"camera": "1", **labels}.items())
+    return found[key if key in found else (key[0], frozenset(labels.items()))]
 
 
 def stage(found: Series, name: str, stage: str, **labels: str) -> float:
@@ -98,8 +100,9 @@ def figures_of(metrics: Metrics) -> Series:
 )
 def test_a_record_without_durations_passes_by(record: Record) -> None:
     metrics = Metrics()
+    sink = metrics.of("1")
     before = figures_of(metrics)
-    metrics(record)
+    sink(record)
     after = figures_of(metrics)
     assert {key: count for key, count in after.items() if key[0].startswith("labelcam")} == {
         key: count for key, count in before.items() if key[0].startswith("labelcam")
@@ -148,9 +151,10 @@ def test_strangers_get_no_figures() -> None:
 
 def test_every_stage_has_a_histogram_of_its_own() -> None:
     metrics = Metrics()
+    sink = metrics.of("1")
     for _ in range(3):
-        metrics(FRAME)
-    metrics(VIDEO)
+        sink(FRAME)
+    sink(VIDEO)
     found = figures_of(metrics)
     names = [name for kind in STAGES.values() for name in kind]
     assert {name: stage(found, "count", name) for name in names} == {
@@ -168,10 +172,11 @@ def test_every_stage_has_a_histogram_of_its_own() -> None:
 
 def test_no_record_is_lost_between_threads() -> None:
     metrics = Metrics()
+    sink = metrics.of("1")
 
     def write(record: Record) -> None:
         for _ in range(5_000):
-            metrics(record)
+            sink(record)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(write, (FRAME, VIDEO, FRAME, VIDEO)))
@@ -183,20 +188,22 @@ def test_no_record_is_lost_between_threads() -> None:
 
 def test_a_record_costs_microseconds() -> None:
     metrics = Metrics()
+    sink = metrics.of("1")
     rounds_us = []
     for _ in range(20):
         started_ns = time.perf_counter_ns()
         for _ in range(200):
-            metrics(FRAME)
+            sink(FRAME)
         rounds_us.append((time.perf_counter_ns() - started_ns) / 200 / 1000)
     assert min(rounds_us) < 40  # measured: 5
 
 
 def test_how_a_change_of_the_model_ended_is_counted() -> None:
     metrics = Metrics()
+    sink = metrics.of("1")
     assert value(figures_of(metrics), "model_switches_total", result="done") == 0  # there from the start
     for event in ("switch", "switch_failed", "switch", "connect"):
-        metrics({"rec": "event", "event": event, "detail": "<b>&"})
+        sink({"rec": "event", "event": event, "detail": "<b>&"})
     assert value(figures_of(metrics), "model_switches_total", result="done") == 2
     assert value(figures_of(metrics), "model_switches_total", result="failed") == 1
 
@@ -232,7 +239,9 @@ def test_names_and_labels_are_as_prometheus_wants_them(running: Labelcam) -> Non
         assert metric.type in ("counter", "gauge", "histogram", "info"), metric.name
         assert not any(word in metric.name for word in ("_ms", "_us", "fps", "percent", "_created")), metric
         for sample in metric.samples:
-            assert set(sample.labels) <= {"stage", "le", "reason", "result"} or metric.type == "info"
+            assert (
+                set(sample.labels) <= {"camera", "stage", "le", "reason", "result"} or metric.type == "info"
+            )
     found = by_labels(metrics)
     assert len(found) < 250
 
@@ -348,7 +357,7 @@ def test_a_model_of_any_name_leaves_the_format_whole(running: Labelcam, accept: 
     name = 'a "b" \\ c\nlabelcam_frames_captured_total 9\n# EOF\n}é'
     state: dict[str, Any] = ask(running.address, "/api/state").json
     app = Flask("labelcam")
-    add_metrics(app, Metrics(), lambda: state | {"model": name})
+    add_metrics(app, Metrics(), lambda: [state | {"model": name}])
     response = app.test_client().get("/metrics", headers={"Accept": accept})
     metrics = scraped(Answer(response.status_code, {"content-type": response.content_type}, response.data))
     [build] = [metric for metric in metrics if metric.name.startswith("labelcam_build")]

@@ -21,7 +21,7 @@ from models.catalogue import BUILT_IN
 from stream.compare_process import Comparer
 from stream.demo import SCENES, read_seq
 from stream.frames import Frame, Shot
-from stream.hub import Hub
+from stream.hub import Hub, Places
 from stream.listening import ListenError, is_loopback, listen
 from stream.loading import Model, ModelWish, load_model
 from stream.log import Record
@@ -104,13 +104,13 @@ def site(model: Model) -> Sites:
         station = Station(
             source,
             open_again or no_camera,
-            Switch(model, ModelWish(BUILT_IN), 0.0, 80),
+            Switch([model], ModelWish(BUILT_IN), 0.0, 80),
             Policy(),
             lambda model, policy, source: {"rec": "run", **model.record()},
-            max_streams=max_streams,
+            places=Places(max_streams, "viewers"),
             sinks=(records.append,),
         )
-        server = Server(create_app(station.status, ServerOptions(token), Metrics(), Comparer()), listening)
+        server = Server(create_app([station.status], ServerOptions(token), Metrics(), Comparer()), listening)
         made = Site(listening.getsockname()[:2], station, server, records)
         station.start()
         server.start()
@@ -629,10 +629,10 @@ def test_a_rate_that_does_not_divide_the_camera_s_is_kept(
 
 def test_before_its_first_answer_the_model_is_not_ready(model: Model) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
-    switch = Switch(model, ModelWish(BUILT_IN), 0.0, 80)
+    switch = Switch([model], ModelWish(BUILT_IN), 0.0, 80)
     station = Station(open_source("demo:", Wish()), no_camera, switch, Policy(), lambda *_: {})
     station.pipeline.capture._frames.put(Frame(0, image, time.monotonic_ns(), time.time()))
-    app = create_app(station.status, ServerOptions(), Metrics(), Comparer())
+    app = create_app([station.status], ServerOptions(), Metrics(), Comparer())
     refused = app.test_client().get("/readyz")
     assert refused.status_code == 503
     assert refused.get_json()["reason"] == "the model has not answered yet"

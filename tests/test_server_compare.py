@@ -80,7 +80,9 @@ def served(log: Path | None, limit_s: float = LIMIT_S) -> Iterator[Site]:
     app = Flask("labelcam", root_path=str(folder), static_folder="page", static_url_path="/page")
     add_guard(app, None, ())
     comparer = Comparer(limit_s)
-    add_compare(app, log, comparer)
+    add_compare(app, [log] if log else [], comparer)
+    written = log and log.resolve()
+    app.get("/log")(lambda: server_compare.download(written))
     listening = listen("127.0.0.1", 0)
     server = Server(app, listening)
     server.start()
@@ -347,7 +349,7 @@ def test_of_hundreds_the_newest_are_listed_at_once(site: Site, logs: Path) -> No
 def test_a_log_of_another_ending_and_behind_a_link_is_found(logs: Path, tmp_path: Path) -> None:
     (logs / "live.jsonl").rename(logs / "labelcam.log")
     (tmp_path / "here.jsonl").symlink_to(logs / "labelcam.log")
-    listed = LogFolder(tmp_path / "here.jsonl").list()
+    listed = LogFolder([tmp_path / "here.jsonl"]).list()
     assert {one.name for one in listed.logs} == {"labelcam.log", "stills.jsonl"}
 
 
@@ -367,7 +369,7 @@ def long(logs: Path) -> LogFile:
         file.write(head)
         for seq in range(15_000):
             file.write(json.dumps({**frame, "seq": seq, "skip": 0}).encode() + b"\n")
-    return next(one for one in LogFolder(logs / "live.jsonl").list().logs if one.name == "long.jsonl")
+    return next(one for one in LogFolder([logs / "live.jsonl"]).list().logs if one.name == "long.jsonl")
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def running(
     log: JsonLog | None = None,
 ) -> Iterator[Running]:
     wish, policy, records = wish or ModelWish(BUILT_IN), policy or Policy(), list[Record]()
-    switch = Switch(load_model(wish), wish, policy.smoothing, policy.quality)
+    switch = Switch([load_model(wish)], wish, policy.smoothing, policy.quality)
     opened = open_source(source, Wish()) if isinstance(source, str) else source
 
     def describe(model: Any, policy: Policy, source: Source | None) -> Record:
@@ -166,7 +166,7 @@ def test_a_file_of_another_size_is_no_choice(tmp_path: Path) -> None:
     name = "mobilenet_v2_1.0_224_quant"
     (tmp_path / CATALOGUE[name].files["tflite"].name).write_bytes(b"half of it")
     wish = ModelWish(BUILT_IN, models_dir=tmp_path)
-    switch = Switch(load_model(wish), wish, 0.0, 80)
+    switch = Switch([load_model(wish)], wish, 0.0, 80)
     try:
         assert name not in {choice.model for choice in switch.choices()}
     finally:
@@ -395,11 +395,11 @@ def test_the_model_before_is_closed_once_it_is_out_of_use(monkeypatch: pytest.Mo
     closed: list[Backend] = []
     monkeypatch.setattr(TFLiteBackend, "close", lambda backend: closed.append(backend))
     with running() as made:
-        first = made.switch.model.backend
+        first = made.switch.models[0].backend
         wait_for(lambda: len(made.of("frame")) > 3)
         made.changes(model="digits")
         assert closed == [first]
-        second = made.switch.model.backend
+        second = made.switch.models[0].backend
     assert closed == [first, second]
 
 
@@ -414,7 +414,7 @@ def test_an_own_file_can_be_left_and_found_again(tmp_path: Path) -> None:
         wait_for(lambda: made.model_of_answers() == "photographs")
         made.changes(model="mine.tflite")
         assert made.switch.progress.state == "done"
-        assert made.switch.model.reading.labels.names[3] == "number 3"
+        assert made.switch.models[0].reading.labels.names[3] == "number 3"
 
 
 class Marked:
@@ -458,7 +458,7 @@ def test_a_frame_prepared_for_the_model_before_is_prepared_again(monkeypatch: py
 
 def test_a_model_is_switched_while_no_camera_is_there() -> None:
     wish = ModelWish(BUILT_IN)
-    switch = Switch(load_model(wish), wish, 0.0, 80)
+    switch = Switch([load_model(wish)], wish, 0.0, 80)
     station = Station(None, no_camera, switch, Policy(), lambda model, *_: {"rec": "run", **model.record()})
     station.start()
     try:
@@ -478,6 +478,6 @@ def test_the_other_backend_s_default_mode_is_taken() -> None:
         wait_for(lambda: made.station.pipeline.classify.count > 3)
         made.changes(mode="function")
         assert made.switch.progress.state == "done"
-        assert made.switch.model.backend.facts().mode == "function"
+        assert made.switch.models[0].backend.facts().mode == "function"
         made.changes(backend="tflite")
         assert made.switch.settings.mode is None

@@ -45,7 +45,7 @@ const listening = new BackOff(listen);
 function listen() {
   if (document.hidden) return;
   heard = performance.now();
-  events = new EventSource("/api/events");
+  events = new EventSource("api/events");
   events.onerror = lose; // its own way of trying again knows no back-off
   const kinds = { history, state: follow, answer: showAnswer };
   for (const [kind, show] of Object.entries(kinds)) {
@@ -126,7 +126,7 @@ function watch() {
   if (pausedAt || document.hidden) return;
   watching.stop();
   unmoved = 0;
-  video.src = `/stream?again=${Date.now()}`; // never the same: a browser would show what it has
+  video.src = `stream?again=${Date.now()}`; // never the same: a browser would show what it has
 }
 
 /** Keep the picture there is, and pull no other. */
@@ -240,7 +240,7 @@ function fullScreen() {
 
 async function snapshot() {
   try {
-    const response = await fetch("/snapshot", { signal: AbortSignal.timeout(10000) });
+    const response = await fetch("snapshot", { signal: AbortSignal.timeout(10000) });
     if (!response.ok) throw new Error(await reason(response));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(await response.blob());

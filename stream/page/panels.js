@@ -187,6 +187,17 @@ export function showState(state) {
   log.hidden = !state.log;
   if (state.log) log.title = state.log.name;
   say(byId("version"), `Labelcam ${state.version}`);
+  const several = state.cameras.length > 1;
+  fill("cameras", several ? ["", ...state.cameras] : [], (name) => cameraLink(name, state.camera));
+  if (several) document.title = `${state.camera} - Labelcam`;
+}
+
+/** To a camera's page; without a name, to that of all. */
+function cameraLink(name, here) {
+  const link = element("a", "", name || "all cameras");
+  link.href = name ? `/camera/${name}/` : "/camera/";
+  if (name === here) link.setAttribute("aria-current", "page");
+  return link;
 }
 
 function duration(seconds) {
