@@ -30,7 +30,7 @@ from stream.statistics import describe
 
 PARTS = STAGES[:-1]
 """What the age of an answer is the sum of."""
-OF_ONE_COMMAND = ("source", "size", "fps", "policy", "rate")
+OF_ONE_COMMAND = ("source", "size", "fps", "policy", "rate", "cameras")
 """Fields that say nothing when a live run is held against stills: only one of the two can have them."""
 
 NO_LABEL = "nothing"

@@ -37,6 +37,7 @@ KEY = (
     "fps",
     "policy",
     "rate",
+    "cameras",
 )
 """Fields of a run record that make a configuration: runs of one log that agree in all of them are pooled."""
 

@@ -213,7 +213,12 @@ def test_options_come_from_a_file_as_from_a_shell(tmp_path: Path) -> None:
     file = tmp_path / "front.args"
     file.write_text("# the street\n--source 'a b.mp4'  # quoted\n--mean -1\n\n--port\n8001\n")
     options = parse(["--port", "8000", f"@{file}", "--quality", "50"])
-    assert (options.sources, options.mean, options.port, options.quality) == ({"1": "a b.mp4"}, -1.0, 8001, 50)
+    assert (options.sources, options.mean, options.port, options.quality) == (
+        {"1": "a b.mp4"},
+        -1.0,
+        8001,
+        50,
+    )
 
 
 # As systemd starts it: with a socket that is open already, and the journal behind stderr.

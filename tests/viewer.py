@@ -286,7 +286,7 @@ class Labelcam:
 
     @property
     def address(self) -> Address:
-        found = re.fullmatch(r"http://(\[::1\]|127\.0\.0\.1):(\d+)/", self.url)
+        found = re.fullmatch(r"http://(\[::1\]|127\.0\.0\.1):(\d+)/(camera/)?", self.url)
         assert found
         return found[1].strip("[]"), int(found[2])
 
