@@ -715,7 +715,7 @@ def test_a_program_that_is_killed_is_offline_and_its_password_was_told_nowhere(
         assert now["mqtt"]["topic"] == TOPIC
         assert now["mqtt"]["error"] is None
         metrics = ask(running.address, "/metrics").body.decode()
-        assert "\nlabelcam_mqtt_connected 1.0\n" in metrics
+        assert '\nlabelcam_mqtt_connected{camera="1"} 1.0\n' in metrics
         subscriber.waits(lambda s: s.newest["label"] is not None)
         assert subscriber.states[-1]["online"]
         assert subscriber.states[-1]["model"] == now["model"]
@@ -724,7 +724,7 @@ def test_a_program_that_is_killed_is_offline_and_its_password_was_told_nowhere(
         locked.end()
         wait_for(lambda: not ask(running.address, "/api/state").json["mqtt"]["connected"])
         assert faults("State", ask(running.address, "/api/state").json) == []
-        assert "\nlabelcam_mqtt_connected 0.0\n" in ask(running.address, "/metrics").body.decode()
+        assert '\nlabelcam_mqtt_connected{camera="1"} 0.0\n' in ask(running.address, "/metrics").body.decode()
         wait_for(lambda: "no MQTT broker" in running.errors)
         locked.start()
         wait_for(lambda: ask(running.address, "/api/state").json["mqtt"]["connected"])
@@ -744,6 +744,26 @@ def test_a_program_that_ends_says_so(broker: Mosquitto) -> None:
         subscriber.waits(lambda s: s.availability == ["online", "offline"], 1)
         told = broker.told
         assert "Received DISCONNECT from labelcam" in told  # said, and no last will
+
+
+def test_each_of_several_cameras_has_its_topic_and_is_a_device_of_its_own(broker: Mosquitto) -> None:
+    sources = ("--source", "front=demo:", "--source", "yard=demo:")
+    with (
+        Subscriber(broker.port) as subscriber,
+        labelcam("--port", "0", *sources, "--mqtt", broker.url()) as running,
+    ):
+        wanted = {
+            f"{TOPIC}/{name}/{leaf}" for name in ("front", "yard") for leaf in ("state", "availability")
+        }
+        subscriber.waits(lambda s: wanted <= {message.topic for message in s.messages})
+        devices = [
+            message.json["device"] for message in subscriber.messages if message.topic.endswith("/config")
+        ]
+        assert {device["name"] for device in devices} == {"Labelcam front", "Labelcam yard"}
+        assert len({device["identifiers"][0] for device in devices}) == 2
+        assert running.stop() < 2
+        offline = {f"{TOPIC}/{name}/availability" for name in ("front", "yard")}
+        subscriber.waits(lambda s: offline == {m.topic for m in s.messages if m.payload == "offline"}, 1)
 
 
 def test_a_hanging_broker_holds_up_neither_the_video_nor_the_end(broker: Mosquitto, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -29,9 +29,13 @@ from stream.pipeline import Pipeline, Policy, Turns, join
 from stream.series import read_series
 from stream.sources import SourceError, Wish, open_source, with_names
 from tests.network_camera import NetworkCamera, free_port
-from tests.page_tools import change
+from tests.page_tools import DESK, PHONE, Scheme, Size, change, opened
+from tests.test_page import accessibility
 from tests.test_sources import write_clip
 from tests.viewer import Address, Labelcam, Viewer, ask, decoded, labelcam, wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator
 
 DEMOS = ("--port", "0", "--source", "front=demo:", "--source", "yard=demo:")
 
@@ -406,3 +410,90 @@ def test_a_model_is_changed_for_all_and_no_line_stands_under_the_other_one(
                 seen.add((models[-1], record["top"][0][1].isdecimal()))
         assert models == [BUILT_IN, "digits"]
         assert seen == {(BUILT_IN, False), ("digits", True)}
+
+
+def test_a_server_has_a_request_of_each_camera_under_way(tmp_path: Path) -> None:
+    oip_server = pytest.importorskip("tests.oip_server", reason="pip install -r requirements-remote.txt")
+    with oip_server.serving("grpc", oip_server.Served(delay_s=0.05)) as server:
+        with labelcam(*DEMOS, "--model", server.address()) as running:
+            classifies(running, "front")
+            classifies(running, "yard")
+            running.stop()
+        assert server.served.most_under_way == 2
+
+
+# What people look at.
+
+
+def moves(image: Locator) -> None:
+    """Four pictures, each at an address of its own."""
+    seen = set[str]()
+
+    def four() -> bool:
+        seen.add(image.get_attribute("src") or "")
+        return len(seen) == 4
+
+    wait_for(four)
+
+
+def test_the_page_of_all_shows_each_and_leads_to_its_own(two: Labelcam, browser: Browser) -> None:
+    with opened(browser, two.url) as tab:
+        images = tab.page.locator("figure img")
+        assert images.count() == 2
+        assert tab.page.locator("li p").all_inner_texts() == ["front", "yard"]
+        for number in range(2):
+            moves(images.nth(number))
+            assert images.nth(number).evaluate("image => image.naturalWidth") in (320, 480)
+        tab.page.locator("a", has_text="yard").click()
+        tab.is_live()
+        wait_for(lambda: tab.text("#cameras [aria-current]") == "yard")
+        assert tab.page.url.endswith("/camera/yard/")
+        assert tab.page.title() == "yard - Labelcam"
+        tab.sees_it_move()
+        tab.page.locator("#cameras a", has_text="front").click()
+        wait_for(lambda: tab.text("#cameras [aria-current]") == "front")
+        tab.page.locator("#cameras a", has_text="all cameras").click()
+        wait_for(lambda: tab.page.locator("figure img").count() == 2)
+        assert tab.troubles == []
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_all_can_be_used_by_everybody(
+    two: Labelcam, browser: Browser, size: Size, scheme: Scheme
+) -> None:
+    with opened(browser, two.url, size, scheme) as tab:
+        assert accessibility(tab) == []
+        assert not tab.scrolls_sideways()
+
+
+def test_a_hidden_page_of_all_asks_for_nothing(two: Labelcam, browser: Browser) -> None:
+    path = "/camera/front/snapshot"
+    with opened(browser, two.url) as tab:
+        wait_for(lambda: len(tab.asked(path)) > 2)
+        tab.hide()
+        time.sleep(0.5)
+        asked = len(tab.asked(path))
+        time.sleep(1)
+        assert len(tab.asked(path)) == asked
+        tab.hide(False)
+        wait_for(lambda: len(tab.asked(path)) > asked)
+
+
+def test_the_page_of_all_says_what_is_wrong_and_goes_on_when_it_is_right_again(browser: Browser) -> None:
+    port = free_port()
+    camera = NetworkCamera(port)
+    try:
+        with labelcam("--port", "0", "--source", "demo:", "--source", f"yard={camera.url}") as running:
+            wait_for(lambda: ask(running.address, "/readyz").status == 200)
+            with opened(browser, running.url) as tab:
+                yard = tab.page.locator("li", has_text="yard")
+                camera.close()
+                wait_for(lambda: yard.locator(".stale").count() == 1)
+                assert str(port) in yard.locator("figcaption").inner_text()  # the reason
+                assert tab.page.locator(".stale").count() == 1
+                camera = NetworkCamera(port)
+                wait_for(lambda: yard.locator(".stale").count() == 0)
+                assert yard.locator("figcaption").inner_text() == ""
+    finally:
+        camera.close()
