@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from stream.host import host_facts
 from tests.benchmark import (
+    cameras,
     classify,
     clip,
     compare_log,
@@ -54,6 +55,7 @@ PARTS: dict[str, Part] = {
     "clip": lambda folder, peers: clip.rows(folder),
     "live": lambda folder, peers: live.live_rows(folder),
     "slow": lambda folder, peers: live.slow_rows(folder),
+    "cameras": lambda folder, peers: cameras.rows(folder),
     "crowd": lambda folder, peers: live.crowd_rows(folder),
     "start": lambda folder, peers: live.start_rows(),
     "faults": lambda folder, peers: faults.rows(),
