@@ -101,7 +101,7 @@ def live(wish: LiveWish) -> None:
                 wish.policy,
                 describe,
                 name=name,
-                others=wish.names,
+                cameras=wish.names,
                 turns=turns,
                 places=places,
                 encode_always=wish.encode_always,

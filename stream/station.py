@@ -34,7 +34,7 @@ class Station:
         describe: Describe,
         *,
         name: str = "1",
-        others: tuple[str, ...] = (),
+        cameras: tuple[str, ...] = (),
         turns: Turns | None = None,
         places: Places | None = None,
         encode_always: bool = False,
@@ -44,7 +44,7 @@ class Station:
         sinks: tuple[Sink, ...] = (),
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`turns` and `places` are those of all cameras; `others` are their names, all of them."""
+        """`turns` and `places` are those of all cameras; `cameras` are the names of all."""
         model = switch.next_model()
         vitals = Vitals(model.record())
         sink = partial(tell, (vitals, *([log] if log else []), *([mqtt] if mqtt else []), *sinks))
@@ -73,7 +73,7 @@ class Station:
             mqtt,
             asked,
             name,
-            others or (name,),
+            cameras or (name,),
         )
 
     def start(self) -> None:
