@@ -351,7 +351,7 @@ class GrpcLine:
             return verb(client_timeout=max(0.001, deadline_s), **arguments)
         except self._library.InferenceServerException as error:
             status = str(error.status()).rpartition(".")[2]
-            if status == "UNAVAILABLE":
+            if status in ("UNAVAILABLE", "CANCELLED"):  # the latter by a server that ends
                 raise NoAnswer(f"no server answers at {self._address.server}") from error
             if status == "DEADLINE_EXCEEDED":
                 raise NoAnswer(late(self._address.deadline_s)) from error
