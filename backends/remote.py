@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -351,7 +351,7 @@ class GrpcLine:
             return verb(client_timeout=max(0.001, deadline_s), **arguments)
         except self._library.InferenceServerException as error:
             status = str(error.status()).rpartition(".")[2]
-            if status == "UNAVAILABLE":
+            if status in ("UNAVAILABLE", "CANCELLED"):  # the latter by a server that ends
                 raise NoAnswer(f"no server answers at {self._address.server}") from error
             if status == "DEADLINE_EXCEEDED":
                 raise NoAnswer(late(self._address.deadline_s)) from error
@@ -434,6 +434,8 @@ class HttpLine:
             raise NoAnswer(late(self._address.deadline_s)) from error
         except OSError as error:
             raise NoAnswer(f"no server answers at {self._address.server}: {one_line(error)}") from error
+        except IncompleteRead as error:
+            raise NoAnswer(f"no server answers at {self._address.server} any more") from error
         except HTTPException as error:
             raise NoAnswer(f"what answers at {self._address.server} is not HTTP") from error
         if response.status in (502, 503, 504):

@@ -30,6 +30,7 @@ class Work:
     backend: Backend
     reading: Reading
     smoothing: float = 0.0
+    fallback: Work | None = None  # answers while the backend, elsewhere, gives none
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Classify:
         self._work, self._max_frames = work, max_frames
         self._waiting: deque[tuple[Work, Callable[[], object]]] = deque()
         self._frames, self._answers, self._every_frame, self._sink = frames, answers, every_frame, sink
+        self.giver = work  # of the newest answer
+        self.on_giver: Callable[[Work], object] = lambda giver: (
+            None
+        )  # called by the loop before the answer is told
         self._put = answers.hand if every_frame else answers.put
         self._smoother = smoother_for(work)
         self._seen, self._expected = 0, 0  # versions and numbers of frames
@@ -83,7 +88,7 @@ class Classify:
         self._let_go()
         while self._waiting:
             self._work, taken = self._waiting.popleft()
-            self._smoother = smoother_for(self._work)
+            self.giver, self._smoother = self._work, smoother_for(self._work)
             taken()
         closed = self._frames.closed  # looked at first: what was put before the close is still answered
         newest = self._frames.take(self._seen)
@@ -105,14 +110,18 @@ class Classify:
     def _answer(self, frame: Frame) -> None:
         skipped, self._expected = frame.seq - self._expected, frame.seq + 1
         self.skipped += skipped
+        work = self._work
         try:
-            answer = answer_to(frame, self._work.backend, self._work.reading, self._smoother, skipped)
+            answer = self._ask(work, frame, skipped)
         except NoAnswer as error:
             if self._every_frame:
                 raise  # none is left out
-            self._smoother = smoother_for(self._work)  # what was before is no part of what comes after
             self._unanswered(str(error))
-            return
+            if work.fallback is None:
+                self._smoother = smoother_for(work)  # what was before is no part of what comes after
+                return
+            work = work.fallback
+            answer = self._ask(work, frame, skipped)
         self.rate.mark(answer.done_ns)
         self.count += 1
         self._sink(frame_record(answer))
@@ -123,9 +132,18 @@ class Classify:
         elif not self._put(answer):
             self.end()
             return
-        self._answered()
+        if work is self._work:
+            self._answered()
         if self.count == self._max_frames:
             self.end()
+
+    def _ask(self, work: Work, frame: Frame, skipped: int) -> Answer:
+        smoother = self._smoother if work is self.giver else smoother_for(work)
+        answer = answer_to(frame, work.backend, work.reading, smoother, skipped)
+        if work is not self.giver:
+            self.giver, self._smoother = work, smoother
+            self.on_giver(work)
+        return answer
 
     def _let_go(self) -> None:
         held, self._held = self._held, None
@@ -133,8 +151,8 @@ class Classify:
             self._put(held)
 
     def own(self, answer: Answer | None) -> Answer | None:
-        """The answer, if it is of the model that runs now."""
-        return answer if answer and answer.prepared.backend is self._work.backend else None
+        """The answer, if it is of the model that gives answers now."""
+        return answer if answer and answer.prepared.backend is self.giver.backend else None
 
     def remarks(self) -> tuple[str, ...]:
         """What is odd although the video goes on. For any thread."""
@@ -144,8 +162,9 @@ class Classify:
         return (f"no answer for {int(silence.seconds(time.monotonic_ns()))} s: {silence.reason}",)
 
     def _unanswered(self, reason: str) -> None:
-        """The answer before this frame is taken back: it must not be shown as if it were this one's."""
-        self._answers.clear()
+        """The server's answer before this frame is taken back: it must not be shown as if it were of now."""
+        if self.giver is self._work:
+            self._answers.clear()
         self.unanswered += 1
         if self.silence is None:
             log.warning("no answer: %s", reason)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from models.errors import ModelError
 from stream.hosts import read_host
-from stream.loading import ModelWish
+from stream.loading import ModelWish, is_remote
 from stream.mqtt import AddressError, Broker, read_broker
 from stream.outputs import check_outputs, write_whole
 from stream.process import EXPECTED, interrupt, on_signals, set_up_process
@@ -139,6 +139,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                     check_name(source)
         except SourceError as error:
             live.error(f"--source: {error}")
+        if options.fallback is not None and (
+            not is_remote(options.model, options.backend) or "://" in options.fallback
+        ):
+            live.error(
+                "--fallback is a model of this machine, for when --model is one on a server: grpc://..."
+            )
         if options.every_frame and len(options.sources) > 1:
             live.error(
                 "--every-frame is for one --source: several take turns, and each skips frames meanwhile"
@@ -203,6 +209,11 @@ def add_model_options(parser: argparse.ArgumentParser, several: bool = False) ->
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fallback",
+        metavar="NAME|FILE",
+        help="a model of this machine, while one on a server does not answer",
+    )
     camera = parser.add_argument_group("camera")
     kinds = "; ".join(f"{name} {meaning}" for name, meaning in KINDS.items())
     camera.add_argument(
@@ -466,7 +477,8 @@ def run_models(options: argparse.Namespace) -> int:
 
 
 def model_wish(options: argparse.Namespace, **others: str | None) -> ModelWish:
-    asked = {field.name: getattr(options, field.name) for field in fields(ModelWish)}
+    names = [field.name for field in fields(ModelWish) if field.name in options]
+    asked = {name: getattr(options, name) for name in names}
     return ModelWish(**asked | others)
 
 

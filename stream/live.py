@@ -78,10 +78,11 @@ def live(wish: LiveWish) -> None:
         token = wish.token or (None if is_loopback(listening) else secrets.token_urlsafe(16))
         redact_logs(token)
         # A server gets each camera's frames by a connection of their own; here they take turns.
-        models = load_models(wish.model, len(wish.sources), each=is_remote(wish.model))
+        each = is_remote(wish.model.model, wish.model.backend)
+        models = load_models(wish.model, len(wish.sources), each)
         switch = Switch(models, wish.model, wish.policy.smoothing, wish.policy.quality)
         opened.callback(switch.close)
-        turns = Turns() if wish.several and not is_remote(wish.model) else None
+        turns = Turns() if wish.several and not each else None
         publishers = {name: publisher(wish, name, models[0]) for name in wish.names}
         asked = Event()
         on_signals(asked.set)  # until now there was nothing to take down, and a signal was the end

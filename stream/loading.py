@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class ModelWish:
     top_k: int = 5
     threshold: float = 0.0
     models_dir: Path | None = None
+    fallback: str | None = None  # a name of the catalogue or a file, for a model on a server
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Model:
     sha256: str
     size_bytes: int
     first_us: int  # the first run; what loading took is in the backend's facts
+    fallback: Model | None = None  # gives answers while this one, on a server, gives none
 
     def record(self) -> Record:
         """The model's part of a log's run record."""
@@ -106,7 +108,7 @@ def resolve(wish: ModelWish) -> Resolved:
         mean=wish.mean,
         std=wish.std,
     )
-    if is_remote(wish):
+    if is_remote(wish.model, wish.backend):
         return resolve_remote(wish, wanted)
     if not is_known(wish.model):
         path = Path(wish.model)
@@ -140,10 +142,29 @@ def resolve_remote(wish: ModelWish, wanted: Callable[..., ModelToRun]) -> Resolv
 
 
 def load_model(wish: ModelWish) -> Model:
-    """Load it and run it twice, so that neither the first frame nor the first viewer waits.
+    """Load it, and its fallback, and run them twice: neither the first frame nor the first viewer is to wait.
 
     Raises ModelError or BackendUnavailable.
     """
+    model = load_alone(wish)
+    if wish.fallback is None:
+        return model
+    other = ModelWish(
+        wish.fallback,
+        threads=wish.threads,
+        fit=wish.fit,
+        top_k=wish.top_k,
+        threshold=wish.threshold,
+        models_dir=wish.models_dir,
+    )
+    try:
+        return replace(model, fallback=load_alone(other))
+    except (ModelError, BackendUnavailable):
+        model.backend.close()
+        raise
+
+
+def load_alone(wish: ModelWish) -> Model:
     found = resolve(wish)
     backend = load_backend(found.backend, found.model)
     try:
@@ -161,9 +182,9 @@ def load_model(wish: ModelWish) -> Model:
         raise
 
 
-def is_remote(wish: ModelWish) -> bool:
+def is_remote(model: str, backend: str | None) -> bool:
     """It is on a server, which serves several at the same time."""
-    return wish.backend == "remote" or "://" in wish.model
+    return backend == "remote" or "://" in model
 
 
 def load_models(wish: ModelWish, cameras: int, each: bool) -> list[Model]:
@@ -182,8 +203,11 @@ def load_models(wish: ModelWish, cameras: int, each: bool) -> list[Model]:
 
 
 def close_models(models: Sequence[Model]) -> None:
-    for backend in {id(model.backend): model.backend for model in models}.values():
-        backend.close()
+    """Once each, where several are the same."""
+    for model in {id(model.backend): model for model in models}.values():
+        model.backend.close()
+        if model.fallback:
+            model.fallback.backend.close()
 
 
 def is_known(model: str) -> bool:

@@ -148,7 +148,7 @@ def check_topic(name: str) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """The log's record of a frame, and whose answer that is."""
+    """The log's record of a frame, and whose answer that is. An empty one: there is no answer any more."""
 
     record: Record
     model: str
@@ -191,6 +191,9 @@ class Publisher:
             if changed != (self._model, self._backend):
                 self._model, self._backend = changed
                 self._put_ns = -math.inf  # its first answer is news, whatever it says
+        elif kind == "event" and record["event"] == "unanswered":  # what was seen before is no news
+            self._best, self._put_ns = None, -math.inf
+            self._slot.put(Seen({}, self._model, self._backend))
         elif kind == "frame":
             top, now_ns = record["top"], time.monotonic_ns()
             best = (top[0][0], top[0][1]) if top else None
@@ -311,9 +314,9 @@ class Publisher:
         return camera
 
     def _fresh(self) -> Seen | None:
-        """The newest answer; None if the camera was lost, and nothing has been seen since."""
+        """The newest answer; None if the camera was lost, or the model, and nothing has been seen since."""
         seen = self._newest if self._online else None
-        return seen if seen and seen.record["arrived_ns"] > self._stale_ns else None
+        return seen if seen and seen.record.get("arrived_ns", 0) > self._stale_ns else None
 
     def _wait(self, connection: Connection, done: Callable[[], bool], timeout_s: float) -> bool:
         """Until it is done; False if the end comes first. Raises OSError."""

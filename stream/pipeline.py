@@ -76,6 +76,7 @@ class Pipeline:
         beat: Callable[[], None] = lambda: None,
         patience: Patience = PATIENCE,
         turns: Turns | None = None,
+        fallback: Work | None = None,
     ) -> None:
         """With `turns`, which its maker starts, it has no classify loop of its own."""
         news = turns.news if turns else threading.Event()
@@ -83,7 +84,7 @@ class Pipeline:
         self.answers: Latest[Answer] = Latest()
         self._stopping = threading.Event()
         self._slots = (frames, self.answers, hub)
-        work = Work(backend, reading, policy.smoothing)
+        work = Work(backend, reading, policy.smoothing, fallback)
         self.classify = Classify(work, policy.max_frames, frames, self.answers, policy.every_frame, sink)
         ahead = self.classify.prepared if policy.every_frame else None
         self.capture = Capture(source, open_again, frames, ahead, sink, self._stopping, patience)

@@ -76,7 +76,7 @@ class Render:
         for fresh in self._answers.ticks(IDLE_S):
             # Not `peek`: with --every-frame the next answer may be there already, and this one would be lost.
             answer = fresh or answer
-            if self._classify.silence:  # the video goes on, slowly
+            if self._classify.silence and self._answers.peek() is None:  # the video goes on, slowly
                 yield self._frames.peek(), None
             else:
                 yield (answer.frame if answer else None), answer
@@ -126,7 +126,7 @@ class Render:
         return {width: jpegs[shown_width] for width, shown_width in shown.items()}
 
     def _caption(self, answer: Answer | None, now_ns: int) -> Caption:
-        facts, silence = self._classify.work.backend.facts(), self._classify.silence
+        facts, silence = self._classify.giver.backend.facts(), self._classify.silence
         return Caption(
             predictions=answer.predictions if answer else (),
             camera_fps=self._capture.rate.per_second(now_ns),

@@ -61,13 +61,15 @@ class Status:
         return self.fault() or (None if self.answer() else why)
 
     def answer(self) -> dict[str, Any] | None:
-        answer = self.pipeline.classify.own(self.pipeline.answers.peek())
-        if answer is None:
+        answer, model = self.pipeline.answers.peek(), self.switched.model
+        if answer is None or answer.prepared.backend is not model.backend:
             return None
         return {
             "seq": answer.frame.seq,
             "age_s": (time.monotonic_ns() - answer.frame.arrived_ns) / 1e9,
             "infer_ms": answer.infer_us / 1000,
+            "model": model.name,
+            "backend": model.backend.facts().backend,
             "top": [prediction._asdict() for prediction in answer.predictions],
         }
 

@@ -15,7 +15,7 @@ from stream.mqtt import Publisher
 from stream.pipeline import Pipeline, Policy, Turns
 from stream.sources import Source
 from stream.state import Status
-from stream.switch import Camera, Settings, Switch
+from stream.switch import Camera, Settings, Switch, work_of
 from stream.vitals import Vitals
 
 Describe = Callable[[Model, Policy, Source | None], Record]
@@ -51,14 +51,23 @@ class Station:
         hub, broadcast, bulletin = Hub(encode_always, places), Broadcast(), Bulletin()
         hub.on_publish = bulletin.on_publish = broadcast.nudge
         pipeline = Pipeline(
-            source, open_again, model.backend, model.reading, policy, hub, sink, beat, turns=turns
+            source,
+            open_again,
+            model.backend,
+            model.reading,
+            policy,
+            hub,
+            sink,
+            beat,
+            turns=turns,
+            fallback=work_of(model, policy.smoothing).fallback,
         )
 
         def describe_now(model: Model, settings: Settings) -> Record:
             now = replace(policy, smoothing=settings.smoothing, quality=settings.quality)
             return describe(model, now, pipeline.capture.source)
 
-        camera = Camera(model, pipeline, hub, sink, describe_now, bulletin.hurry)
+        camera = Camera(model, model, pipeline, hub, sink, describe_now, bulletin.hurry)
         switch.attach(camera)
         self.pipeline = pipeline
         self.status = Status(

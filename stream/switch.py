@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from backends.base import BackendUnavailable
@@ -84,9 +85,10 @@ class Progress:
 
 @dataclass
 class Camera:
-    """What is switched of one camera. `model` is whose answers it gives now: its classify loop sets it."""
+    """What is switched of one camera. The classify loop sets `model`, who answers now, and `wanted`."""
 
     model: Model
+    wanted: Model
     pipeline: Pipeline
     hub: Hub
     sink: Sink
@@ -118,6 +120,13 @@ class Switch:
 
     def attach(self, camera: Camera) -> None:
         self._cameras.append(camera)
+        camera.pipeline.classify.on_giver = partial(self._given, camera)
+
+    def _given(self, camera: Camera, giver: Work) -> None:
+        """Answers come from the fallback, or from the server again: what follows stands under that name."""
+        fallback = camera.wanted.fallback
+        camera.model = fallback if fallback and fallback.backend is giver.backend else camera.wanted
+        camera.sink(camera.describe(camera.model, self.settings))
 
     def choices(self) -> list[Choice]:
         """What is really here: a file of the right size, and a library to run it. The first is what the
@@ -197,22 +206,20 @@ class Switch:
 
     def _apply(self, models: Sequence[Model], wanted: Settings) -> list[threading.Event]:
         """From each camera's next frame on; its event is set when the loop has let go of what was before."""
-        models = [
-            replace(model, reading=replace(model.reading, top_k=wanted.top_k, threshold=wanted.threshold))
-            for model in models
-        ]
+        models = [with_settings(model, wanted) for model in models]
 
         def hand(camera: Camera, model: Model) -> threading.Event:
             taken, record = threading.Event(), camera.describe(model, wanted)
 
             def begin() -> None:
                 # Together: nobody is to see the figures of one model under the name of another.
-                camera.model, self.models, self.settings = model, models, wanted
+                camera.model = camera.wanted = model
+                self.models, self.settings = models, wanted
                 camera.pipeline.render.quality = wanted.quality
                 camera.sink(record)
                 taken.set()
 
-            camera.pipeline.classify.use(Work(model.backend, model.reading, wanted.smoothing), begin)
+            camera.pipeline.classify.use(work_of(model, wanted.smoothing), begin)
             return taken
 
         return [hand(camera, model) for camera, model in zip(self._cameras, models, strict=True)]
@@ -288,6 +295,17 @@ class Switch:
     def _tell_change(self) -> None:
         for camera in self._cameras:
             camera.on_change()
+
+
+def work_of(model: Model, smoothing: float) -> Work:
+    fallback = work_of(model.fallback, smoothing) if model.fallback else None
+    return Work(model.backend, model.reading, smoothing, fallback)
+
+
+def with_settings(model: Model, wanted: Settings) -> Model:
+    reading = replace(model.reading, top_k=wanted.top_k, threshold=wanted.threshold)
+    fallback = with_settings(model.fallback, wanted) if model.fallback else None
+    return replace(model, reading=reading, fallback=fallback)
 
 
 def number(name: str, value: object) -> float:

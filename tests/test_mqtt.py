@@ -444,6 +444,20 @@ def test_a_lost_camera_sees_nothing_but_the_program_is_there(broker: Mosquitto) 
         assert subscriber.availability == ["online"]
 
 
+def test_a_server_without_an_answer_takes_the_label_along(broker: Mosquitto) -> None:
+    with Subscriber(broker.port) as subscriber, publishing(broker.url()) as (publisher, _):
+        publisher(frame(1, "lamp"))
+        subscriber.waits(lambda s: s.newest["label"] == "lamp")
+        publisher({"rec": "event", "event": "unanswered", "detail": "no server answers", "t_utc": 0.0})
+        took_s = subscriber.waits(lambda s: s.newest["label"] is None)
+        assert took_s < 0.5
+        gone = subscriber.newest
+        assert (gone["seq"], gone["age_s"], gone["model"], gone["top"]) == (None, None, None, [])
+        assert gone["online"] is True
+        publisher(frame(2, "lamp"))
+        assert subscriber.waits(lambda s: s.newest["label"] == "lamp") < 0.5
+
+
 def test_nothing_seen_is_null() -> None:
     told = state(None, LOST, 5, 6.0)
     assert (told["label"], told["model"], told["top"]) == (None, None, [])

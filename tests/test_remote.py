@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from backends.remote import LONGEST_WAIT_S, RemoteBackend, read_address
 from models.catalogue import BUILT_IN, find_spec
 from models.errors import ModelError
 from models.recipe import Image, Recipe
+from stream.cli import parse
 from stream.hub import Viewing
 from stream.loading import ModelWish, load_model
+from stream.log import read_log
 from stream.pipeline import Policy
 from stream.render import IDLE_S
 from stream.series import read_series
@@ -574,3 +577,102 @@ def test_one_request_is_under_way_at_a_time_however_many_frames_come(server: Oip
         assert made.station.pipeline.classify.skipped > 10
     assert server.served.most_under_way == 1
     assert threading.active_count() < 50
+
+
+# The fallback.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--fallback", "digits"),
+        ("--model", "digits", "--fallback", "digits"),
+        ("--model", "grpc://127.0.0.1:1/x", "--fallback", "grpc://127.0.0.1:2/x"),
+    ],
+)
+def test_a_fallback_is_of_this_machine_for_a_model_on_a_server(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse([*arguments])
+    assert end.value.code == 2
+    assert "--fallback is a model of this machine" in capsys.readouterr().err
+
+
+def test_a_fallback_that_cannot_be_loaded_is_told_at_the_start(server: OipServer) -> None:
+    with labelcam("--port", "0", "--model", server.address(), "--fallback", "no_such.tflite") as program:
+        assert program.ends() == 1
+        assert program.errors.startswith("labelcam: cannot read the model no_such.tflite")
+        assert program.errors.count("\n") == 1
+
+
+def test_a_fallback_answers_under_its_own_name_until_the_server_does_again(
+    server: OipServer, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.jsonl"
+    options = ("--port", "0", "--source", "demo:", "--log", log, "--model", server.address())
+    with labelcam(*options, "--fallback", BUILT_IN, "--smoothing", "0.5") as program:
+
+        def state() -> Any:
+            return ask(program.address, "/api/state").json
+
+        def answered_by(model: str) -> bool:
+            answer = state()["answer"]
+            return bool(answer and answer["model"] == model)
+
+        for _ in range(3):
+            wait_for(lambda: answered_by("colours"))
+            server.stop()
+            wait_for(lambda: answered_by(BUILT_IN))
+            now = state()
+            assert (now["model"], now["answer"]["backend"]) == (BUILT_IN, "tflite")
+            assert now["settings"]["model"] == "colours"
+            assert "no server answers" in now["remarks"][0]
+            assert ask(program.address, "/readyz").status == 200
+            wait_for(lambda: state()["frames"]["unanswered"] > now["frames"]["unanswered"] + 5)  # noqa: B023
+            assert state()["answer"]["age_s"] < 0.5
+            server.start()
+            assert wait_for(lambda: answered_by("colours")) < 2.5
+            assert state()["remarks"] == []
+        program.stop()
+        assert program.ends() == 0
+    records = list(read_log(log))
+    giver = ""
+    for record in records:
+        if record["rec"] == "run":
+            giver = record["model"]
+        elif record["rec"] == "frame":
+            assert record["top"][0][1].startswith("class ") == (giver == "colours")
+    assert {series.key["model"] for series in read_series(log).series} == {"colours", BUILT_IN}
+    events = [record["event"] for record in records if record["rec"] == "event"]
+    assert events.count("unanswered") == events.count("answered") == 3
+
+
+def test_while_a_server_hangs_the_fallback_answers_most_frames(server: OipServer) -> None:
+    wish = ModelWish(server.address("?deadline=0.3"), fallback="digits", threads=1)
+    with running(wish) as made:
+        status = made.station.status
+        wait_for(lambda: status.unready() is None)
+        server.served.delay_s = 5
+        wait_for(lambda: status.switched.model.name == "digits")
+        before = len(made.of("frame"))
+        time.sleep(3)
+        assert len(made.of("frame")) - before > 30  # of 90; each try of the server costs nine
+        server.served.delay_s = 0
+        assert wait_for(lambda: status.switched.model.name == "colours") < 2.5
+
+
+def test_a_switch_leaves_the_fallback_and_comes_back_to_it(server: OipServer) -> None:
+    with running(ModelWish(server.address(), fallback="digits")) as made:
+        status = made.station.status
+        wait_for(lambda: status.unready() is None)
+        server.stop()
+        wait_for(lambda: status.switched.model.name == "digits")
+        made.changes(model=BUILT_IN, backend="tflite")
+        wait_for(lambda: (status.answer() or {}).get("model") == BUILT_IN)
+        assert status.state()["remarks"] == ()
+        server.start()
+        made.changes(model="colours", backend="remote")
+        wait_for(lambda: (status.answer() or {}).get("model") == "colours")
+        server.stop()
+        wait_for(lambda: (status.answer() or {}).get("model") == "digits")
