@@ -9,13 +9,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.oip_server import free_port
 
 HERE = Path(__file__).resolve().parent / "serving"
 REQUIREMENTS = HERE / "requirements.txt"
-PYTHONS = ("python3.12", "python3.11", "python3.10", "python3.9")
+MINORS = (12, 11, 10, 9)
+"""Of the Pythons that MLServer 1.7 takes."""
 
 
 class NotInstalled(Exception):
@@ -26,11 +28,12 @@ def environment(named: str | None) -> Path:
     """A virtual environment with MLServer: the one named, or one that is made once and kept."""
     if named:
         return Path(named)
-    python = next(filter(None, map(shutil.which, PYTHONS)), None)
-    if python is None:
+    found = next(((minor, python) for minor in MINORS for python in pythons(minor) if runs(python)), None)
+    if found is None:
         raise NotInstalled("MLServer takes Python 3.9 to 3.12, and none of them is here")
+    minor, python = found
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "labelcam" / f"mlserver-{Path(python).name}"
+    folder = cache / "labelcam" / f"mlserver-3.{minor}"
     done = folder / "done"
     if done.exists() and done.read_text() == REQUIREMENTS.read_text():
         return folder
@@ -44,6 +47,19 @@ def environment(named: str | None) -> Path:
             raise NotInstalled(f"MLServer cannot be installed: {lines[-1]}")
     done.write_text(REQUIREMENTS.read_text())
     return folder
+
+
+def pythons(minor: int) -> Iterator[str]:
+    """Where .ci/run looks for a Python 3.`minor`, too: on the path, among those that pyenv keeps aside."""
+    if named := shutil.which(f"python3.{minor}"):
+        yield named
+    versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    yield from map(str, sorted(versions.glob(f"3.{minor}.*/bin/python3")))
+
+
+def runs(python: str) -> bool:
+    """pyenv's own python3.12 may say that there is none."""
+    return subprocess.run([python, "-c", "import venv"], capture_output=True, check=False).returncode == 0
 
 
 class MlServer:
