@@ -21,8 +21,9 @@ extras: $(VENV)/.extras
 # Optional, too: GStreamer's sources. PyGObject is compiled; the README says which of Debian's packages it needs.
 gstreamer: $(VENV)/.gstreamer
 
+# Most tests wait for a program that starts, or ends: three of them at a time are hardly slower than one.
 test: check
-	$(BIN)/python -m pytest -m "not slow and not device" $(PYTEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow and not device" $(PYTEST)
 
 test-all: test
 	$(BIN)/python -m pytest -m "slow and not device" $(PYTEST)
