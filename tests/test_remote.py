@@ -219,7 +219,7 @@ def test_the_program_ends_at_once_in_one_line_if_nobody_is_there() -> None:
 def test_pixels_travel_raw_in_the_servers_type_and_colours_are_named(server: OipServer, kind: str) -> None:
     seen = []
 
-    def answer(pixels: Array) -> np.ndarray:
+    def answer(pixels: Array) -> Array:
         seen.append(pixels)
         return colours(pixels.astype(np.float32) + (128 if kind == "INT8" else 0))
 
@@ -239,7 +239,7 @@ def test_a_float_model_gets_the_recipes_values_and_channels_first_where_it_wants
 ) -> None:
     seen = []
 
-    def answer(pixels: Array) -> np.ndarray:
+    def answer(pixels: Array) -> Array:
         seen.append(pixels)
         return colours(pixels.transpose(0, 2, 3, 1) + 1)
 
