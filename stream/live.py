@@ -23,8 +23,8 @@ from stream.listening import inherited, is_loopback, listen
 from stream.loading import Model, ModelWish, is_remote, load_models
 from stream.log import JsonLog, Record, run_record
 from stream.mqtt import Broker, Publisher
-from stream.pipeline import SLICE_S, Policy, Turns, join
-from stream.process import on_signals
+from stream.pipeline import SLICE_S, Pipeline, Policy, Turns, join
+from stream.process import give_memory_back, on_signals
 from stream.redaction import redact_logs
 from stream.server import ServerOptions, create_app
 from stream.server_metrics import Metrics
@@ -38,6 +38,10 @@ from stream.switch import Switch
 END_S, FREE_S = 1.0, 0.5
 """How long loops and responses may take to end before they are left behind, and how much longer a driver may
 take to free its camera. The log takes less than that."""
+
+
+TIDY_S = 60.0
+"""How often free memory is given back. The next pictures cost a few page faults more."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,17 @@ def live(wish: LiveWish) -> None:
         url = address(listening, path, None if wish.token else token)  # whoever gave one knows it
         print(greeting(url, sources, wish.sources, models[0]), flush=True)
         supervisor.ready(address(listening, path, None))
-        join([station.pipeline for station in stations], wish.duration_s or math.inf, unless=asked)
+        run([station.pipeline for station in stations], wish.duration_s or math.inf, asked)
+
+
+def run(pipelines: Sequence[Pipeline], duration_s: float, asked: Event) -> None:
+    """Until they have ended, the time is over, or it is asked for. Raises what ended a loop early."""
+    until_s = time.monotonic() + duration_s
+    while (left_s := until_s - time.monotonic()) > 0 and not asked.is_set():
+        join(pipelines, min(left_s, TIDY_S), unless=asked)
+        if all(pipeline.over for pipeline in pipelines):
+            return
+        give_memory_back()
 
 
 def beat(supervisor: Supervisor, cameras: Sequence[Status]) -> None:

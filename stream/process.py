@@ -71,3 +71,10 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(M_TRIM_THRESHOLD, 256 << 20)
         libc.mallopt(M_ARENA_MAX, ARENAS)
+
+
+def give_memory_back() -> None:
+    """What is free in glibc's heaps goes to the kernel: of each peak, of loading, losing, a busy moment, some
+    would stay at another place, and these add up."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
