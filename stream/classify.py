@@ -66,9 +66,7 @@ class Classify:
         self._waiting: deque[tuple[Work, Callable[[], object]]] = deque()
         self._frames, self._answers, self._every_frame, self._sink = frames, answers, every_frame, sink
         self.giver = work  # of the newest answer
-        self.on_giver: Callable[[Work], object] = lambda giver: (
-            None
-        )  # called by the loop before the answer is told
+        self.on_giver: Callable[[Work], object] = lambda giver: None  # called before the answer is told
         self._put = answers.hand if every_frame else answers.put
         self._smoother = smoother_for(work)
         self._seen, self._expected = 0, 0  # versions and numbers of frames
