@@ -5,6 +5,7 @@ second, and has lost nothing from its log but what it has counted. Prints what i
 is not flat. As root it gives the log a small disk, and fills that.
 
     python -m tests.soak --minutes 60 --every 20
+    python -m tests.soak --minutes 4 --every 0.2 --only "model switched"
 """
 
 from __future__ import annotations
@@ -416,7 +417,7 @@ def models_folder(folder: Path) -> Path:
     return models
 
 
-def soak(seconds: float, every_s: float, sample_s: float = SAMPLE_S) -> Report:
+def soak(seconds: float, every_s: float, only: str | None = None, sample_s: float = SAMPLE_S) -> Report:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(TemporaryDirectory()))
         disk = opened.enter_context(small_disk(folder))
@@ -430,6 +431,9 @@ def soak(seconds: float, every_s: float, sample_s: float = SAMPLE_S) -> Report:
         )
         soak = Soak(program, port, log, disk)
         opened.callback(lambda: soak.camera.close())
+        faults = soak.faults()
+        if only is not None and only not in faults:
+            raise SystemExit(f"no fault is called {only} - known: {', '.join(faults)}")
         wait_for(lambda: soak.state()["answer"] is not None, "the camera is not found")
         readers = [
             Reader(soak.address, "/stream", b"\r\n--frame\r\n"),
@@ -444,20 +448,20 @@ def soak(seconds: float, every_s: float, sample_s: float = SAMPLE_S) -> Report:
 
         def inflict() -> None:
             due_s = time.monotonic() + every_s
-            for name, fault in itertools.cycle(soak.faults().items()):
+            for name in itertools.cycle([only] if only else faults):
                 if over.wait(max(0.0, due_s - time.monotonic())):
                     return
-                soak.inflict(name, fault)
+                soak.inflict(name, faults[name])
                 due_s += every_s
 
-        faults = threading.Thread(target=inflict)
+        inflicting = threading.Thread(target=inflict)
         started_s = time.monotonic()
-        faults.start()
+        inflicting.start()
         while time.monotonic() < started_s + seconds:
             time.sleep(sample_s)
             samples.append(soak.sample())
         over.set()
-        faults.join()
+        inflicting.join()
         classified = soak.state()["frames"]["classified"]
         for reader in readers:
             reader.stop()
@@ -472,8 +476,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Whether the program stays as it was, whatever happens.")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--every", type=float, default=20.0, metavar="S", help="from fault to fault [20]")
+    parser.add_argument("--only", metavar="FAULT", help="this kind of fault, again and again")
     options = parser.parse_args()
-    report = soak(60 * options.minutes, options.every)
+    report = soak(60 * options.minutes, options.every, options.only)
     print(report.markdown())
     if not report.flat:
         print(report.said, file=sys.stderr)
