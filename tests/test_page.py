@@ -44,6 +44,7 @@ def blind() -> Iterator[Labelcam]:
     """Without a camera, and without a log."""
     source = "rtsp://127.0.0.1:1/street"
     with labelcam("--port", "0", "--wait-for-camera", "--source", source) as started:
+        wait_for(lambda: source in ask(started.address, "/api/state").json["fault"])  # tried once
         yield started
 
 
