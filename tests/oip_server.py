@@ -22,6 +22,8 @@ pytest.importorskip("tritonclient.grpc", reason="pip install -r requirements-rem
 
 from tritonclient.grpc import service_pb2, service_pb2_grpc  # noqa: E402
 
+from tests.network_camera import free_port  # noqa: E402
+
 Array = npt.NDArray[Any]
 
 TYPES = {"UINT8": np.uint8, "INT8": np.int8, "FP32": np.float32, "FP16": np.float16, "INT64": np.int64}
@@ -98,12 +100,6 @@ def serving(scheme: str, served: Served | None = None) -> Iterator[OipServer]:
         yield server
     finally:
         server.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_grpc(port: int, served: Served) -> Callable[[], object]:

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.oip_server import free_port
+from tests.network_camera import free_port
 
 HERE = Path(__file__).resolve().parent / "serving"
 REQUIREMENTS = HERE / "requirements.txt"

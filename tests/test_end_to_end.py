@@ -19,6 +19,7 @@ from models.recipe import Image
 from stream import demo
 from stream.cli import parse
 from stream.log import Record, read_log
+from tests.network_camera import free_port
 from tests.viewer import Address, Viewer, ask, crowd, labelcam, wait_for
 
 END_S = 2.0  # what Ctrl-C and SIGTERM may take, by the promise
@@ -79,11 +80,6 @@ def pictures(tmp_path: Path) -> Path:
 def taken_port() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield str(other.getsockname()[1])
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return str(probe.getsockname()[1])
 
 
 def state(address: Address) -> Any:
@@ -341,7 +337,7 @@ def test_a_signal_during_the_start_ends_it_quietly() -> None:
 
 def test_a_camera_that_comes_late_and_then_stalls(tmp_path: Path) -> None:
     """The camera is another Labelcam: started later, then stopped as by a debugger."""
-    port, log = free_port(), tmp_path / "log.jsonl"
+    port, log = str(free_port()), tmp_path / "log.jsonl"
     source = f"http://user:secret@127.0.0.1:{port}/stream"
     with labelcam("--port", "0", "--wait-for-camera", "--source", source, "--log", log) as running:
         assert ask(running.address, "/healthz").status == 200

@@ -28,7 +28,8 @@ from stream.log import read_log
 from stream.pipeline import Policy
 from stream.render import IDLE_S
 from stream.series import read_series
-from tests.oip_server import Array, OipServer, Served, colours, free_port, serving
+from tests.network_camera import free_port
+from tests.oip_server import Array, OipServer, Served, colours, serving
 from tests.test_switch import Running, running
 from tests.viewer import ask, labelcam, wait_for
 
