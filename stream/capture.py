@@ -12,7 +12,7 @@ from itertools import count
 from models.recipe import Image, size_of
 from stream.frames import Broken, Frame, Prepared, Shot
 from stream.latest import Latest
-from stream.log import Sink
+from stream.log import Sink, event_record
 from stream.rate import Rate
 from stream.reader import Reader
 from stream.sources import Source, SourceError
@@ -296,8 +296,7 @@ class Capture:
         return f"the camera delivers broken pictures: {self._broken_why}" if self._broken_why else ""
 
     def _event(self, event: str, detail: str) -> None:
-        now_ns = time.monotonic_ns()
-        self._sink({"rec": "event", "event": event, "detail": detail, "t_ns": now_ns, "t_utc": time.time()})
+        self._sink(event_record(event, detail))
 
 
 def described(source: Source) -> str:

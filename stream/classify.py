@@ -14,7 +14,7 @@ from models.recipe import Image
 from models.scores import Reading, Smoother
 from stream.frames import Answer, Frame, Prepared
 from stream.latest import Latest
-from stream.log import Record, Sink
+from stream.log import Record, Sink, event_record
 from stream.rate import Rate
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class Classify:
         self.unanswered += 1
         if self.silence is None:
             log.warning("no answer: %s", reason)
-            self._event("unanswered", reason)
+            self._sink(event_record("unanswered", reason))
             self.silence = Silence(reason, time.monotonic_ns(), 1)
         else:
             self.silence = replace(self.silence, reason=reason, frames=self.silence.frames + 1)
@@ -175,11 +175,8 @@ class Classify:
         silence, self.silence = self.silence, None
         if silence is not None:
             passed_s = silence.seconds(time.monotonic_ns())
-            self._event("answered", f"after {passed_s:.1f} s, {silence.frames} frames unanswered")
-
-    def _event(self, event: str, detail: str) -> None:
-        stamps = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
-        self._sink({"rec": "event", "event": event, "detail": detail, **stamps})
+            detail = f"after {passed_s:.1f} s, {silence.frames} frames unanswered"
+            self._sink(event_record("answered", detail))
 
     def prepared(self, image: Image) -> Prepared:
         """For a frame that is prepared by another thread, ahead of its turn."""

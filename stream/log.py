@@ -52,6 +52,12 @@ def run_record(command: str) -> Record:
     return {"rec": "run", "schema": 1, "command": command, "pid": os.getpid(), **now, **host_facts()}
 
 
+def event_record(event: str, detail: str) -> Record:
+    """What happened now."""
+    now = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
+    return {"rec": "event", "event": event, "detail": detail, **now}
+
+
 class JsonLog:
     """A Sink that writes to a file. Calling it never waits or raises, in any thread: a line is lost instead.
 

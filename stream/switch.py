@@ -19,7 +19,7 @@ from models.files import place
 from stream.classify import Work
 from stream.hub import Hub
 from stream.loading import Model, ModelWish, close_models, load_models
-from stream.log import Record, Sink
+from stream.log import Record, Sink, event_record
 from stream.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -287,9 +287,8 @@ class Switch:
         )
 
     def _event(self, event: str, detail: str) -> None:
-        stamps = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
         for camera in self._cameras:
-            camera.sink({"rec": "event", "event": event, "detail": detail, **stamps})
+            camera.sink(event_record(event, detail))
         self._tell_change()
 
     def _tell_change(self) -> None:
