@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from backends import Backend
-from models.scores import Reading
 from stream.capture import PATIENCE, Capture, Patience
 from stream.classify import Classify, Work, take_turns
 from stream.frames import Answer, Frame
@@ -68,15 +66,13 @@ class Pipeline:
         self,
         source: Source | None,
         open_again: Callable[[str], Source],
-        backend: Backend,
-        reading: Reading,
+        work: Work,
         policy: Policy,
         hub: Hub,
         sink: Sink,
         beat: Callable[[], None] = lambda: None,
         patience: Patience = PATIENCE,
         turns: Turns | None = None,
-        fallback: Work | None = None,
     ) -> None:
         """With `turns`, which its maker starts, it has no classify loop of its own."""
         news = turns.news if turns else threading.Event()
@@ -84,7 +80,6 @@ class Pipeline:
         self.answers: Latest[Answer] = Latest()
         self._stopping = threading.Event()
         self._slots = (frames, self.answers, hub)
-        work = Work(backend, reading, policy.smoothing, fallback)
         self.classify = Classify(work, policy.max_frames, frames, self.answers, policy.every_frame, sink)
         ahead = self.classify.prepared if policy.every_frame else None
         self.capture = Capture(source, open_again, frames, ahead, sink, self._stopping, patience)

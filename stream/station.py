@@ -50,18 +50,8 @@ class Station:
         sink = partial(tell, (vitals, *([log] if log else []), *([mqtt] if mqtt else []), *sinks))
         hub, broadcast, bulletin = Hub(encode_always, places), Broadcast(), Bulletin()
         hub.on_publish = bulletin.on_publish = broadcast.nudge
-        pipeline = Pipeline(
-            source,
-            open_again,
-            model.backend,
-            model.reading,
-            policy,
-            hub,
-            sink,
-            beat,
-            turns=turns,
-            fallback=work_of(model, policy.smoothing).fallback,
-        )
+        work = work_of(model, policy.smoothing)
+        pipeline = Pipeline(source, open_again, work, policy, hub, sink, beat, turns=turns)
 
         def describe_now(model: Model, settings: Settings) -> Record:
             now = replace(policy, smoothing=settings.smoothing, quality=settings.quality)

@@ -111,14 +111,13 @@ def running(
     patience: Patience | None = None,
 ) -> Iterator[Road]:
     backend, reading = (model.backend, model.reading) if isinstance(model, Model) else model
-    hub = Hub(always)
+    policy, hub = policy or Policy(), Hub(always)
     records: list[Record] = []
     pipeline = Pipeline(
         source,
         open_again,
-        backend,
-        reading,
-        policy or Policy(),
+        Work(backend, reading, policy.smoothing),
+        policy,
         hub,
         records.append,
         patience=patience or Patience(),

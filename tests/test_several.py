@@ -258,8 +258,7 @@ def test_an_error_in_one_turn_ends_all_and_is_passed_on(model: Model) -> None:
         Pipeline(
             open_source("demo:", Wish((320, 240), 30)),
             open_nothing,
-            backend,
-            model.reading,
+            Work(backend, model.reading),
             Policy(),
             Hub(),
             lambda record: None,

@@ -14,6 +14,7 @@ import cv2
 
 from models.catalogue import BUILT_IN
 from models.recipe import as_image
+from stream.classify import Work
 from stream.demo import draw
 from stream.hub import Hub
 from stream.loading import Model, ModelWish, load_model
@@ -66,8 +67,7 @@ def loops(clip: Path) -> float:
     pipeline = Pipeline(
         source,
         lambda again: source,
-        model.backend,
-        model.reading,
+        Work(model.backend, model.reading),
         Policy(every_frame=True),
         hub,
         lambda record: None,
