@@ -60,11 +60,9 @@ class LogFolder:
     lies here."""
 
     def __init__(self, logs: Sequence[Path]) -> None:
-        logs = [
-            log.resolve() for log in logs
-        ]  # written where a link of that name points to, and rotated there
-        self.path = logs[0].parent
-        self.current = frozenset(log.name for log in logs)
+        files = [log.resolve() for log in logs]  # a link's log is written, and rotated, where it points to
+        self.path = files[0].parent
+        self.current = frozenset(file.name for file in files)
         ours = "|".join(map(re.escape, sorted(self.current)))
         self._names = re.compile(NAMES.format(ours=ours), re.DOTALL)
 

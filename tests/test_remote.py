@@ -8,9 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -30,8 +30,12 @@ from stream.render import IDLE_S
 from stream.series import read_series
 from tests.network_camera import free_port
 from tests.oip_server import Array, OipServer, Served, colours, serving
+from tests.page_tools import opened
 from tests.test_switch import Running, running
 from tests.viewer import ask, labelcam, wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 RECIPE = Recipe((6, 4))
 SCHEMES = ("grpc", "http")
@@ -647,6 +651,25 @@ def test_a_fallback_answers_under_its_own_name_until_the_server_does_again(
     assert {series.key["model"] for series in read_series(log).series} == {"colours", BUILT_IN}
     events = [record["event"] for record in records if record["rec"] == "event"]
     assert events.count("unanswered") == events.count("answered") == 3
+
+
+def test_the_page_says_who_answers_though_both_have_one_name(browser: Browser) -> None:
+    def macaw(pixels: Array) -> Array:
+        return np.eye(1, 1000, 88, dtype=np.float32)
+
+    image, scores = ("image", "UINT8", [-1, 224, 224, 3]), ("scores", "FP32", [-1, 1000])
+    with ExitStack() as stack:
+        server = stack.enter_context(serving("grpc", Served(BUILT_IN, [image], [scores], macaw)))
+        options = ("--port", "0", "--source", "demo:", "--model", server.address())
+        program = stack.enter_context(labelcam(*options, "--fallback", BUILT_IN))
+        tab = stack.enter_context(opened(browser, program.url))
+        for _ in range(2):
+            wait_for(lambda: tab.text("#top li:first-child .name").startswith("macaw"))
+            wait_for(lambda: "by the fallback" not in tab.text("#answer-frame"))
+            server.stop()
+            wait_for(lambda: f"by the fallback, {BUILT_IN} on tflite" in tab.text("#answer-frame"))
+            wait_for(lambda: "no answer for" in tab.text("body"))
+            server.start()
 
 
 def test_while_a_server_hangs_the_fallback_answers_most_frames(server: OipServer) -> None:

@@ -45,7 +45,7 @@ let newest = null; // answer
 let came = 0; // when it came
 let online = false;
 let frozen = null; // since when, as text
-let wanted = null; // the model that is to answer
+let wanted = null; // the settings: which model is to answer
 
 export function showAnswer(answer) {
   newest = answer;
@@ -84,7 +84,8 @@ function paint() {
   });
   if (!rows.length) list.append(element("li", "none", none));
   const frame = newest ? `frame ${newest.seq}` : "–";
-  const other = newest && wanted && newest.model !== wanted ? ` by the fallback, ${newest.model} on ${newest.backend}` : "";
+  const other = newest && wanted && (newest.model !== wanted.model || newest.backend !== wanted.backend)
+    ? ` by the fallback, ${newest.model} on ${newest.backend}` : "";
   say(byId("answer-frame"), frozen ? `${frame}, frozen at ${frozen}` : newest ? `${frame}, inferred in ${ms(newest.infer_ms)} ms${other}` : "–");
 }
 
@@ -174,7 +175,7 @@ function drawLine(cell, values, name) {
 export function showState(state) {
   const { frames, stream, source } = state;
   online = state.online;
-  wanted = state.settings.model;
+  wanted = state.settings;
   showAnswer(state.answer);
   showLatency(state);
   say(byId("camera-fps"), fixed(state.camera_fps, 1));
