@@ -148,8 +148,8 @@ def run(pipelines: Sequence[Pipeline], duration_s: float, asked: Event) -> None:
 
 def beat(supervisor: Supervisor, cameras: Sequence[Status]) -> None:
     """Once round of a loop that paints. A folder may rest for a minute from picture to picture."""
-    if sickness(cameras):
-        return  # the watchdog is to bite
+    if not supervisor.due() or sickness(cameras):
+        return  # in the second case the watchdog is to bite
     captures = [camera.pipeline.capture for camera in working(cameras)]
     resting = any(capture.source is not None and capture.source.paced for capture in captures)
     supervisor.beat(sum(capture.count for capture in captures), first(cameras, Status.fault), resting)

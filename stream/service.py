@@ -19,6 +19,8 @@ FIRST_DESCRIPTOR = 3
 """The sockets of a socket unit are given from here on."""
 LEVELS = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 """The journal's numbers for them."""
+REST_S = 0.1
+"""From one look at how we are to the next."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Supervisor:
         # "@" stands for the zero byte that a socket's name without a file begins with.
         self._address = service.notify.replace("@", "\0", 1) if service.notify[:1] == "@" else service.notify
         self._interval_s = service.watchdog_s and service.watchdog_s / 2
-        self._next_s = 0.0
+        self._due_s = self._next_s = 0.0
         self._frames = 0
         self._status = ""
         self._fault = ""
@@ -70,6 +72,15 @@ class Supervisor:
 
     def stopping(self) -> None:
         self._say("STOPPING=1")
+
+    def due(self) -> bool:
+        """Whether somebody is to be told, and it is a while since this was last true: the loops of many
+        cameras ask, each with every frame, and to find out how all are takes time."""
+        now_s = time.monotonic()
+        if not self._address or now_s < self._due_s:
+            return False
+        self._due_s = now_s + REST_S
+        return True
 
     def beat(self, frames: int, fault: str | None, resting: bool = False) -> None:
         """To be called by the loop that paints, all the time: feeds the watchdog while there is something to

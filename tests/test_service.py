@@ -104,6 +104,14 @@ def test_beats_are_told_no_more_often_than_needed(manager: Manager) -> None:
     assert manager.drain().count("WATCHDOG=1") == 1
 
 
+def test_how_all_are_is_looked_at_now_and_then_and_only_if_somebody_is_to_be_told(manager: Manager) -> None:
+    assert not Supervisor(Service(watchdog_s=1.0)).due()
+    supervisor = Supervisor(Service(manager.address))
+    assert supervisor.due()
+    assert not supervisor.due()
+    wait_for(supervisor.due)
+
+
 def test_without_a_watchdog_nobody_is_fed(manager: Manager) -> None:
     Supervisor(Service(manager.address)).beat(1, None)
     assert manager.drain() == []
