@@ -9,9 +9,12 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
+from stream.demo import scene_at
+from stream.log import Record
 from tests.network_camera import free_port
 
 HERE = Path(__file__).resolve().parent / "serving"
@@ -130,3 +133,18 @@ class MlServer:
     def get(port: int, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
+
+
+def wrong_labels(frames: Iterable[Record], away_s: float) -> list[str]:
+    """Answers about `demo:` that name nothing of the scene that was shown then, or a moment before or after.
+
+    `away_s` is what the clock on the wall shows more than the monotonic one.
+    """
+    wrong = []
+    for frame in frames:
+        arrived_s = frame["arrived_ns"] / 1e9 + away_s
+        scenes = [scene_at(datetime.fromtimestamp(arrived_s + late_s)) for late_s in (-0.3, 0.3)]
+        label = frame["top"][0][1].partition(",")[0]
+        if not any(label in scene.labels for scene in scenes):
+            wrong.append(label)
+    return wrong
