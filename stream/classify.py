@@ -157,7 +157,8 @@ class Classify:
         silence = self.silence
         if silence is None:
             return ()
-        return (f"no answer for {int(silence.seconds(time.monotonic_ns()))} s: {silence.reason}",)
+        told = "no answer" if self.giver is self._work else "the fallback has answered"
+        return (f"{told} for {int(silence.seconds(time.monotonic_ns()))} s: {silence.reason}",)
 
     def _unanswered(self, reason: str) -> None:
         """The server's answer before this frame is taken back: it must not be shown as if it were of now."""

@@ -632,7 +632,7 @@ def test_a_fallback_answers_under_its_own_name_until_the_server_does_again(
             now = state()
             assert (now["model"], now["answer"]["backend"]) == (BUILT_IN, "tflite")
             assert now["settings"]["model"] == "colours"
-            assert "no server answers" in now["remarks"][0]
+            assert re.match(r"the fallback has answered for \d s: no server answers", now["remarks"][0])
             assert ask(program.address, "/readyz").status == 200
             wait_for(lambda: state()["frames"]["unanswered"] > now["frames"]["unanswered"] + 5)  # noqa: B023
             assert state()["answer"]["age_s"] < 0.5
@@ -668,7 +668,7 @@ def test_the_page_says_who_answers_though_both_have_one_name(browser: Browser) -
             wait_for(lambda: "by the fallback" not in tab.text("#answer-frame"))
             server.stop()
             wait_for(lambda: f"by the fallback, {BUILT_IN} on tflite" in tab.text("#answer-frame"))
-            wait_for(lambda: "no answer for" in tab.text("body"))
+            wait_for(lambda: "the fallback has answered for" in tab.text("body"))
             server.start()
 
 
