@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from stream.sources import Source
+from stream.sources import Source, SourceError
 
 
 class Reader:
@@ -44,5 +44,8 @@ class Reader:
                     self._read(self, self.source)
             finally:
                 self.source.shots.close()
+        except SourceError as error:
+            # A traceback leads back here, in a circle, and the last picture would be kept in it.
+            self.failure = error.with_traceback(None)
         except BaseException as error:  # noqa: BLE001 - raised by whoever looks after the reader
             self.failure = error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from models.catalogue import BUILT_IN
+from models.recipe import Image
 from stream import demo
 from stream.capture import Patience
 from stream.frames import Broken, Shot
@@ -104,6 +107,32 @@ def test_an_unplugged_camera_is_shown_at_once_and_found_again_by_its_lasting_nam
         assert road.pipeline.capture.losses == road.events().count("lost")
         assert camera.freed == len(camera.opened) - 1
     assert camera.freed == len(camera.opened), "freed at the end, too"
+
+
+def test_no_picture_stays_behind_of_a_camera_that_is_lost(model: Model) -> None:
+    """Python's search for circles would find it, in an hour: it is not to be needed."""
+    made: list[weakref.ref[Image]] = []
+
+    def shot(number: int) -> Shot:
+        if number == 3:
+            try:
+                raise ConnectionResetError
+            except OSError:
+                raise SourceError("the camera was unplugged") from None
+        shot = picture(number)
+        made.append(weakref.ref(shot.image))
+        return shot
+
+    patience = replace(SOON, longest_relapse_s=0.05)
+    gc.disable()
+    try:
+        with running(None, model, open_again=Camera(shot).open, patience=patience) as road:
+            road.until(lambda: road.pipeline.capture.losses >= 20)
+            kept = [image for image in made if image() is not None]
+    finally:
+        gc.enable()
+    assert len(made) >= 60
+    assert len(kept) <= 6, "those that the loops have in hand"
 
 
 def test_a_camera_that_is_away_for_long_is_a_line_for_each_reason_in_the_log(
