@@ -45,7 +45,8 @@ class Reader:
             finally:
                 self.source.shots.close()
         except SourceError as error:
-            # A traceback leads back here, in a circle, and the last picture would be kept in it.
-            self.failure = error.with_traceback(None)
+            # Another: from this one, and from what it came of, a traceback leads back here, in a circle that
+            # would keep the last picture.
+            self.failure = SourceError(str(error))
         except BaseException as error:  # noqa: BLE001 - raised by whoever looks after the reader
             self.failure = error
