@@ -80,6 +80,10 @@ class Tab:
     def is_live(self) -> None:
         wait_for(lambda: self.text("#lamp") == "live")
 
+    def has_settings(self) -> None:
+        """They can be set: until the server has told its limits, none takes the focus."""
+        wait_for(lambda: not self.page.locator("#threshold").is_disabled())
+
     def hide(self, hidden: bool = True) -> None:
         self.page.evaluate(HIDE, hidden)
 

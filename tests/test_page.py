@@ -99,6 +99,7 @@ def test_answers_and_figures_come_by_events_and_nothing_is_polled(
 ) -> None:
     with opened(browser, running.url) as tab:
         tab.is_live()
+        tab.has_settings()
         tab.sees_it_move()
         before = tab.text("#uptime")
         at_first = len(tab.requests)
@@ -408,6 +409,7 @@ def test_keys_do_what_their_buttons_say(browser: Browser, running: Labelcam) -> 
 
     with opened(browser, running.url) as tab:
         tab.sees_it_move()
+        tab.has_settings()
         keyboard = tab.page.keyboard
         keyboard.press("Space")
         assert word("pause") == "Go on"
@@ -440,7 +442,7 @@ def test_keys_do_what_their_buttons_say(browser: Browser, running: Labelcam) -> 
 def test_everything_is_reached_by_tab_and_seen_to_have_the_focus(browser: Browser, running: Labelcam) -> None:
     with opened(browser, running.url) as tab:
         tab.is_live()
-        wait_for(lambda: not tab.page.locator("#threshold").is_disabled())
+        tab.has_settings()
         reached: list[str] = []
         for _ in range(20):
             tab.page.keyboard.press("Tab")
@@ -511,7 +513,7 @@ def test_the_log_is_downloaded(browser: Browser, running: Labelcam) -> None:
 def test_threshold_and_labels_are_changed_at_once(browser: Browser, settled: Labelcam) -> None:
     with opened(browser, settled.url) as tab:
         wait_for(lambda: tab.page.locator("#top .score").count() > 1)
-        wait_for(lambda: not tab.page.locator("#top_k").is_disabled())
+        tab.has_settings()
         tab.slide("top_k", 1)
         wait_for(lambda: tab.page.locator("#top .score").count() == 1)
         assert tab.text("output[for=top_k]") == "1"
@@ -531,7 +533,7 @@ def test_what_another_browser_sets_is_shown_and_a_hand_is_not_fought(
     browser: Browser, settled: Labelcam
 ) -> None:
     with opened(browser, settled.url) as tab:
-        wait_for(lambda: not tab.page.locator("#quality").is_disabled())
+        tab.has_settings()
         change(settled.address, {"quality": 33, "smoothing": 0.5})
         wait_for(lambda: tab.text("output[for=quality]") == "33")
         assert tab.text("output[for=smoothing]") == "0.50"
@@ -552,7 +554,10 @@ def test_the_model_is_switched_while_the_video_goes_on(browser: Browser, settled
         tab.page.select_option("#model", "digits")
         wait_for(lambda: "loaded in" in tab.text("#settings-said"))
         gap_ms = state_of(settled)["switch"]["gap_ms"]
-        gap = "" if gap_ms is None else f", longest gap in the video {gap_ms:.0f} ms"
+        gap = ""
+        if gap_ms is not None:
+            gap = ", longest gap in the video "
+            gap += f"{gap_ms:.0f} ms" if gap_ms < 1000 else f"{gap_ms / 1000:.1f} s"
         said = rf"digits, tflite: loaded in [\d.]+ m?s{gap}"
         assert re.fullmatch(said, tab.text("#settings-said")), tab.text("#settings-said")
         assert state_of(settled)["model"] == "digits"
