@@ -48,14 +48,16 @@ class LogError(Exception):
 
 def run_record(command: str) -> Record:
     """The beginning of a log's first record: which machine, when, by which command."""
-    now = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
-    return {"rec": "run", "schema": 1, "command": command, "pid": os.getpid(), **now, **host_facts()}
+    return {"rec": "run", "schema": 1, "command": command, "pid": os.getpid(), **_now(), **host_facts()}
 
 
 def event_record(event: str, detail: str) -> Record:
     """What happened now."""
-    now = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
-    return {"rec": "event", "event": event, "detail": detail, **now}
+    return {"rec": "event", "event": event, "detail": detail, **_now()}
+
+
+def _now() -> Record:
+    return {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
 
 
 class JsonLog:
@@ -339,8 +341,7 @@ def _plain(value: Any) -> Any:
 
 
 def _loss(lines: int) -> Record:
-    stamps = {"t_ns": time.monotonic_ns(), "t_utc": time.time()}
-    return {"rec": "event", "event": "log_lost", "lost_lines": lines, **stamps}
+    return {"rec": "event", "event": "log_lost", "lost_lines": lines, **_now()}
 
 
 def _lock(fd: int) -> None:
