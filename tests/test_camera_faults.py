@@ -37,6 +37,10 @@ SOON = Patience(
     longest_relapse_s=0.8,
     steady_s=0.5,
 )
+WATCHFUL = replace(SOON, stale_s=3600, reopen_s=3600)
+"""No camera is lost because a starved machine brings its pictures late."""
+CALM = replace(WATCHFUL, repeat_s=3600)
+"""Nor remarked on."""
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +95,7 @@ def test_an_unplugged_camera_is_shown_at_once_and_found_again_by_its_lasting_nam
 
     camera = Camera(shot, again="/dev/v4l/by-id/camera")
     # A picture is not stale for an hour: it is the loss that is shown.
-    with running(
-        None, model, open_again=camera.open, patience=replace(SOON, stale_s=3600, reopen_s=3600)
-    ) as road:
+    with running(None, model, open_again=camera.open, patience=CALM) as road:
         with watching(road.hub) as pictures:
             first(pictures, lambda picture: picture.seq is not None)
             unplugged.set()
@@ -123,7 +125,7 @@ def test_no_picture_stays_behind_of_a_camera_that_is_lost(model: Model) -> None:
         made.append(weakref.ref(shot.image))
         return shot
 
-    patience = replace(SOON, longest_relapse_s=0.05)
+    patience = replace(CALM, longest_relapse_s=0.05)
     gc.disable()
     try:
         with running(None, model, open_again=Camera(shot).open, patience=patience) as road:
@@ -131,7 +133,7 @@ def test_no_picture_stays_behind_of_a_camera_that_is_lost(model: Model) -> None:
             kept = [image for image in made if image() is not None]
     finally:
         gc.enable()
-    assert len(made) > 20  # a starved machine loses one that is only late, before its third
+    assert len(made) >= 60
     assert len(kept) <= 6, "those that the loops have in hand"
 
 
@@ -149,7 +151,7 @@ def test_a_camera_that_is_away_for_long_is_a_line_for_each_reason_in_the_log(
         raise SourceError("the camera was unplugged")
 
     source = Source("the camera", "made", SMALL, 50, True, False, shots())
-    with caplog.at_level(logging.DEBUG), running(source, model, open_again=away, patience=SOON) as road:
+    with caplog.at_level(logging.DEBUG), running(source, model, open_again=away, patience=CALM) as road:
         road.until(lambda: len(attempts) > 5)
         assert road.events() == ["connect", "lost"]
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -278,7 +280,7 @@ def test_a_loop_ends_only_when_its_camera_is_free(model: Model) -> None:
 
 def test_a_single_broken_picture_is_left_out_and_counted(model: Model) -> None:
     camera = Camera(lambda number: Broken("cut off") if number % 3 == 1 else picture(number))
-    with running(None, model, open_again=camera.open, patience=SOON) as road:
+    with running(None, model, open_again=camera.open, patience=CALM) as road:
         with watching(road.hub) as pictures:
             for _ in range(20):
                 assert next(pictures).seq is not None or not road.of("frame")
@@ -305,7 +307,7 @@ def test_a_camera_of_broken_pictures_only_is_shown_as_that_and_opened_again(mode
 def test_the_same_picture_for_ever_is_remarked_on_but_is_no_fault(model: Model) -> None:
     sees = threading.Event()
     camera = Camera(lambda number: picture(number if sees.is_set() else 7))
-    with running(None, model, open_again=camera.open, patience=SOON) as road:
+    with running(None, model, open_again=camera.open, patience=WATCHFUL) as road:
         with watching(road.hub) as pictures:
             plain = decoded(first(pictures, lambda picture: picture.seq is not None))
             road.until(lambda: road.pipeline.capture.remarks())
@@ -323,7 +325,7 @@ def test_the_same_picture_for_ever_is_remarked_on_but_is_no_fault(model: Model) 
 
 def test_a_picture_of_another_size_goes_on_to_the_viewers(model: Model) -> None:
     camera = Camera(lambda number: picture(number, SMALL if number < 20 else (640, 480)))
-    with running(None, model, open_again=camera.open, patience=SOON) as road:
+    with running(None, model, open_again=camera.open, patience=CALM) as road:
         with watching(road.hub) as pictures:
             first(pictures, lambda picture: decoded(picture).shape == (240, 320, 3))
             first(pictures, lambda picture: decoded(picture).shape == (480, 640, 3))
@@ -333,9 +335,8 @@ def test_a_picture_of_another_size_goes_on_to_the_viewers(model: Model) -> None:
 
 def test_a_camera_far_slower_than_it_promised_is_remarked_on(model: Model) -> None:
     camera = Camera(lambda number: picture(number), fps=200)
-    with running(None, model, open_again=camera.open, patience=SOON) as road:
-        road.until(lambda: road.pipeline.capture.remarks())
-        assert road.pipeline.capture.remarks()[0].endswith(" of 200 fps")
+    with running(None, model, open_again=camera.open, patience=WATCHFUL) as road:
+        road.until(lambda: any(told.endswith(" of 200 fps") for told in road.pipeline.capture.remarks()))
         assert online(road)
 
 
@@ -358,6 +359,6 @@ def test_a_camera_slower_than_it_said_is_not_lost_between_two_pictures(model: Mo
 def test_a_camera_that_waits_for_the_classifier_is_not_called_slow(model: Model) -> None:
     camera = Camera(lambda number: picture(number), fps=200)
     policy = Policy(every_frame=True)
-    with running(None, model, open_again=camera.open, patience=SOON, policy=policy) as road:
+    with running(None, model, open_again=camera.open, patience=WATCHFUL, policy=policy) as road:
         road.until(lambda: len(road.of("frame")) > 60)
         assert road.pipeline.capture.remarks() == ()
