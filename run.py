@@ -1,12 +1,11 @@
 """The way in: `python run.py` shows a camera, or the demo, classified, in a browser."""
 
 import os
-import platform
 import signal
 import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036
-    sys.exit(f"labelcam: needs Python 3.10 or newer, and this is {platform.python_version()}")
+    sys.exit(f"labelcam: needs Python 3.10 or newer, and this is {sys.version.split()[0]}")
 
 SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
 

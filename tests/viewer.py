@@ -301,6 +301,13 @@ class Labelcam:
         self.process.wait(PATIENCE_S)
         return time.monotonic() - started_s
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for that signal."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        assert found
+        return bool(int(found[1], 16) >> (number - 1) & 1)
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
